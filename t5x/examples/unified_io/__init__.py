@@ -1,0 +1,1 @@
+"""Unified-IO 2: one encoder-decoder for text, images, audio, video and actions."""

@@ -1,0 +1,205 @@
+"""Paths that users set, constants of the released models, and the size of every model.
+
+Read constants as `config.NAME` where they are used, so that a change reaches all code. A number
+stands here once; gin binds only what differs (`config.model_config.emb_dim = 96`).
+Sources: Unified-IO 2 paper, section 3 and tables 8-9.
+"""
+
+import dataclasses
+import difflib
+import pathlib
+from typing import Any
+
+# ---- Paths ---------------------------------------------------------------------------------------
+LLAMA_TOKENIZER_PATH: str | None = None  # LLaMA's tokenizer.model; None: UIO2_TOKENIZER, then ours
+MULTITASK_TFDS_DATA_DIR: str | None = None  # TFDS root of every task; --tfds_data_dir overrides it
+PACKAGE_DIR = pathlib.Path(__file__).parent
+EMBEDDED_TOKENIZER_PATH = str(PACKAGE_DIR / 'assets' / 'tokenizer.model')
+
+# ---- Text ----------------------------------------------------------------------------------------
+RELEASED_BASE_PIECES = 32_000  # pieces of the tokenizer of the released weights
+NUM_SENTINELS = 200
+NUM_DETECTION_BINS = 1_000
+NUM_EXTRA_IDS = NUM_SENTINELS + NUM_DETECTION_BINS
+VOCAB_START = NUM_SENTINELS  # <extra_id_200> is location bin 0
+PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
+FIRST_CODE_ID = 2  # PARITY: of image and audio codes; 0 starts a sequence, 1 masks a token
+
+# ---- Images and audio ----------------------------------------------------------------------------
+IMAGE_INPUT_SIZE = (384, 384)
+IMAGE_HISTORY_INPUT_SIZE = (256, 256)
+IMAGE_TARGET_SIZE = (256, 256)
+IMAGE_INPUT_PATCH, IMAGE_TARGET_PATCH = 16, 8
+IMAGE_VIT_MEAN = (0.48145466, 0.4578275, 0.40821073)
+IMAGE_VIT_STD = (0.26862954, 0.26130258, 0.27577711)
+AUDIO_INPUT_SIZE = AUDIO_HISTORY_INPUT_SIZE = AUDIO_TARGET_SIZE = (256, 128)  # (time, mel)
+AUDIO_INPUT_PATCH, AUDIO_TARGET_PATCH = 16, 8
+AUDIO_VIT_MEAN, AUDIO_VIT_STD = -4.26, 9.14
+AUDIOSET_MEAN, AUDIOSET_STD = -5.0945, 3.8312
+AUDIO_SEGMENT_SECONDS = 4.08
+AUDIO_SAMPLE_RATE = 16_000
+RANDOM_SCALE_MIN, RANDOM_SCALE_MAX, RANDOM_SCALE_RATIO = 0.75, 1.3333, 0.50
+PAD_ONE_SIDE = False
+
+
+# ---- Networks ------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VitConfig:
+  """A frozen feature encoder: the image ViT, or the audio spectrogram transformer (AST)."""
+
+  emb_dim: int = 768
+  num_heads: int = 12
+  head_dim: int = 64
+  num_layers: int = 11  # the released models use the features before the last of 12 blocks
+  mlp_dim: int = 3072
+  patch: int = 16
+  dtype: str = 'float32'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ResamplerConfig:
+  """A perceiver that turns the patches of a frame into a few latents."""
+
+  latents: int
+  emb_dim: int = 768
+  num_heads: int = 12
+  head_dim: int = 64
+  num_layers: int = 2
+  cross_attention_layers: tuple[int, ...] = (0, 1)  # the others attend among the latents
+  mlp_dim: int = 2048
+  max_frames: int = 8
+  scaled_cosine: bool = False  # of cross-attention; else query and key are RMS-normed
+  self_scaled_cosine: bool = False
+  qk_norm: bool = True
+  self_qk_norm: bool = True
+  dtype: str = 'bfloat16'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageVqganConfig:
+  """The convolutional VQGAN: 256x256 pixels to 32x32 codes."""
+
+  codebook_size: int = 16_384
+  code_dim: int = 4
+  resolution: int = 256
+  in_channels: int = 3
+  out_channels: int = 3
+  channels: int = 128
+  channel_multipliers: tuple[int, ...] = (1, 2, 2, 4)
+  num_res_blocks: int = 2
+  attention_resolutions: tuple[int, ...] = (32,)
+  dtype: str = 'float32'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioVqganConfig:
+  """The ViT-VQGAN of spectrograms: 128 mel x 256 frames to 16x32 codes."""
+
+  codebook_size: int = 8_192
+  code_dim: int = 32
+  encoder_emb_dim: int = 512
+  encoder_layers: int = 8
+  encoder_mlp_dim: int = 2048
+  encoder_heads: int = 8
+  encoder_head_dim: int = 64
+  decoder_emb_dim: int = 512
+  decoder_layers: int = 8
+  decoder_mlp_dim: int = 2048
+  decoder_heads: int = 8
+  decoder_head_dim: int = 64
+  use_bias: bool = False
+  height: int = 128  # mel
+  width: int = 256  # time
+  patch: int = 8
+  out_channels: int = 1
+  dtype: str = 'bfloat16'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """Widths, depths and numerics of one network. Which modalities it has is told apart from it."""
+
+  emb_dim: int
+  num_heads: int
+  head_dim: int
+  mlp_dim: int
+  num_encoder_layers: int
+  num_decoder_layers: int
+  vocab_size: int = 33_280  # 33,225 ids, filled to a multiple of 128
+  image_vocab_size: int = 16_512
+  audio_vocab_size: int = 8_320
+  mlp_activations: tuple[str, ...] = ('silu', 'linear')
+  qk_norm: bool = True
+  cross_attention_interval: int = 1  # layers between cross-attentions; the last always has one
+  dropout_rate: float = 0.0
+  dtype: str = 'bfloat16'  # of the computation; parameters are float32
+  scan_layers: bool = True  # one compiled layer, looped; both layouts load the same checkpoint
+  remat: str = 'none'  # 'none' or 'full': recompute each layer in the backward pass
+  attention: str = 'auto'  # backend of modules/attention.py
+  pattern_masks: bool = False  # row, column and convolution masks of image targets; released: off
+  dynamic_mask: bool = False  # hide masked target tokens from other queries; released: off
+  image_vit: VitConfig = VitConfig()
+  audio_vit: VitConfig = VitConfig()
+  image_resampler: ResamplerConfig = ResamplerConfig(latents=32)
+  audio_resampler: ResamplerConfig = ResamplerConfig(latents=16)
+  image_vqgan: ImageVqganConfig = ImageVqganConfig()
+  audio_vqgan: AudioVqganConfig = AudioVqganConfig()
+
+  def __post_init__(self):
+    if self.head_dim % 4:
+      raise ValueError(f'head_dim is {self.head_dim}; 2-d rotary positions need a multiple of 4')
+    if self.remat not in ('none', 'full'):
+      raise ValueError(f"remat is {self.remat!r}; it must be 'none' or 'full'")
+
+
+def _resamplers(**fields: Any) -> dict[str, ResamplerConfig]:
+  """The image and the audio resampler of one size; they differ in the number of latents."""
+  return {
+    'image_resampler': ResamplerConfig(latents=32, **fields),
+    'audio_resampler': ResamplerConfig(latents=16, **fields),
+  }
+
+
+_WIDE_RESAMPLER = {'emb_dim': 1024, 'num_heads': 16, 'mlp_dim': 4096}
+_COSINE = {
+  'scaled_cosine': True, 'self_scaled_cosine': True, 'qk_norm': False, 'self_qk_norm': False,
+}  # fmt: skip
+
+SIZES: dict[str, ModelConfig] = {
+  'tiny': ModelConfig(
+    emb_dim=16, num_heads=4, head_dim=16, mlp_dim=32, num_encoder_layers=1, num_decoder_layers=1,
+    **_resamplers(emb_dim=16, num_heads=4, head_dim=16, num_layers=1, mlp_dim=32),
+  ),
+  'base': ModelConfig(
+    emb_dim=768, num_heads=12, head_dim=64, mlp_dim=2048,
+    num_encoder_layers=12, num_decoder_layers=12, **_resamplers(mlp_dim=3072),
+  ),
+  'large': ModelConfig(
+    emb_dim=1024, num_heads=16, head_dim=64, mlp_dim=2816,
+    num_encoder_layers=24, num_decoder_layers=24, **_resamplers(),
+  ),
+  'xl': ModelConfig(
+    emb_dim=2048, num_heads=16, head_dim=128, mlp_dim=5120,
+    num_encoder_layers=24, num_decoder_layers=24, **_resamplers(**_WIDE_RESAMPLER),
+  ),
+  'xxl': ModelConfig(
+    emb_dim=3072, num_heads=24, head_dim=128, mlp_dim=8192,
+    num_encoder_layers=24, num_decoder_layers=24, **_resamplers(**_WIDE_RESAMPLER, **_COSINE),
+  ),
+}  # fmt: skip
+
+
+def model_config(size: str, **overrides: Any) -> ModelConfig:
+  """The configuration of a named size, with fields replaced: the one place that gin binds.
+
+  Raises:
+    ValueError: for an unknown size or field; the near names are offered.
+  """
+  if size not in SIZES:
+    raise ValueError(f'unknown model size {size!r}; the sizes are {sorted(SIZES)}')
+  fields = [field.name for field in dataclasses.fields(ModelConfig)]
+  for name in overrides:
+    if name not in fields:
+      near = difflib.get_close_matches(name, fields) or fields
+      raise ValueError(f'a model has no field {name!r}; did you mean one of {near}?')
+  return dataclasses.replace(SIZES[size], **overrides)
