@@ -229,6 +229,10 @@ def _difference(got, want, atol, rtol, mask) -> tuple[int, float | None, str | N
   if isinstance(want, dict):
     if not isinstance(got, Mapping) or set(got) != set(want):
       return 0, None, f'keys {_short(got)}, wanted {_short(want)}'
+    return _merge((key, _difference(got[key], want[key], atol, rtol, mask)) for key in want)
+  if isinstance(want, (list, tuple)) and not _is_numeric(want):
+    if not isinstance(got, (list, tuple, np.ndarray)) or len(got) != len(want):
+      return 0, None, f'{_short(got)}, wanted {_short(want)}'
     pairs = enumerate(zip(got, want, strict=True))
     return _merge((i, _difference(g, w, atol, rtol, mask)) for i, (g, w) in pairs)
   if want is None or isinstance(want, (str, bytes)):
