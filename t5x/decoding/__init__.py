@@ -1,0 +1,1 @@
+"""The only decoding there is: model-free loops over one compiled step."""
