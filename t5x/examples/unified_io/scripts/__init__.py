@@ -1,0 +1,1 @@
+"""Programs beside the entry points: the quickstart, viewers, converters."""
