@@ -139,7 +139,7 @@ class TextTargetSpec(ModalitySpec):
   @property
   def model(self):
     names = ('inputs', 'targets', 'mask', 'pos_ids', 'segment_ids')
-    return {name: _INT1 for name in names}
+    return dict.fromkeys(names, _INT1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
