@@ -1,0 +1,182 @@
+"""From the command line to a configured call: flags, gin files, bindings, one sentence on error.
+
+`run(fn)` is the whole `__main__` part of every entry point.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+import os
+import pathlib
+import re
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+import gin
+import jax
+
+from t5x import preflight
+from t5x.bindings import (
+  UserError,
+  check_macro_is_known,
+  check_macros_are_set,
+  explained,
+  macros,
+  near,
+)  # fmt: skip
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]  # of the repository, or where t5x is installed
+# Orbax wants absolute paths, and a relative one means the folder in which the command was typed.
+PATH_MACROS = (
+  'MODEL_DIR', 'INITIAL_CHECKPOINT_PATH', 'CHECKPOINT_PATH', 'EVAL_OUTPUT_DIR', 'INFER_OUTPUT_DIR',
+)  # fmt: skip
+
+# TensorFlow reads it when it is loaded; `t5x/*` imports this module before any of the TF lane.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+_add_search_path = functools.cache(gin.add_config_file_search_path)
+
+
+# ---- Gin -----------------------------------------------------------------------------------------
+def rewrite_gin_args(args: Sequence[str]) -> list[str]:
+  """Turns `--gin.NAME=VALUE` into `--gin_bindings=NAME = VALUE`; leaves other arguments alone.
+
+  Raises:
+    UserError: when an argument that starts with `--gin.` has no `=`.
+  """
+
+  def rewrite(arg: str) -> str:
+    if not arg.startswith('--gin.'):
+      return arg
+    name, equals, value = arg.removeprefix('--gin.').partition('=')
+    if not equals:
+      raise UserError(f'{arg} has no value; write {arg}=VALUE.')
+    return f'--gin_bindings={name} = {value}'
+
+  return [rewrite(arg) for arg in args]
+
+
+def absolute_path(path: Any) -> Any:
+  """A path (or a list of them) seen from the current folder; gs://bucket/x and None stay."""
+  if isinstance(path, (list, tuple)):
+    return type(path)(absolute_path(p) for p in path)
+  if not isinstance(path, str) or '://' in path:
+    return path
+  return os.path.abspath(os.path.expanduser(path))
+
+
+def parse(
+  gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: Sequence[str] = ()
+) -> None:
+  """Reads gin files in order, then bindings; checks the whole, makes its paths absolute, locks it.
+
+  A relative file is looked for in the current folder, then in `search_paths`, then in the
+  repository (or beside the installed package).
+
+  Raises:
+    UserError: one sentence on the first thing that cannot be, with the near names.
+  """
+  prefixes = ['', *search_paths, str(ROOT)]
+  for prefix in prefixes[1:]:
+    _add_search_path(prefix)
+  for file in gin_files:
+    if not any(os.path.isfile(os.path.join(prefix, file)) for prefix in prefixes):
+      known = [str(p.relative_to(ROOT)) for p in ROOT.glob('t5x/**/*.gin')]
+      places = ', '.join(prefix or os.getcwd() for prefix in prefixes)
+      raise UserError(f'There is no gin file {file} in {places}{near(file, known)}')
+  for file in gin_files:
+    with explained(file):
+      gin.parse_config_file(file)
+  for binding in bindings:
+    _parse_binding(binding)
+  check_macros_are_set()
+  for name, value in macros().items():
+    if name in PATH_MACROS:
+      gin.bind_parameter(f'{name}/gin.macro.value', absolute_path(value))
+  with explained():
+    gin.finalize()
+
+
+def _parse_binding(binding: str) -> None:
+  name, _, value = (part.strip() for part in binding.partition('='))
+  if re.fullmatch(r'\w+', name):
+    check_macro_is_known(name)
+  try:
+    with explained():
+      gin.parse_config(binding)
+  except UserError as e:
+    if isinstance(e.__cause__, SyntaxError):
+      quoted = value.strip('\'"')
+      raise UserError(
+        f'{value} is no gin value for {name}; a string needs quotes that pass the shell: '
+        f'--gin.{name}=\\"{quoted}\\"'
+      ) from e
+    raise
+
+
+# ---- Entry points --------------------------------------------------------------------------------
+def run(fn: Callable[..., Any]) -> None:
+  """Runs `fn` as a command: TensorFlow off the accelerators, flags, gin, checks, then the call.
+
+  A command line or gin file that asks for something impossible ends with one sentence on standard
+  error and status 2. Make it the last line of a script.
+
+  Args:
+    fn: takes keyword arguments, which gin supplies.
+  """
+  _hide_accelerators_from_tf()
+  _define_flags()
+  try:
+    app.run(functools.partial(_main, fn), argv=rewrite_gin_args(sys.argv))
+  except UserError as e:
+    sys.exit(_refused(e))
+
+
+def _main(fn, argv):
+  args = flags.FLAGS
+  try:
+    if argv[1:]:
+      raise UserError(f'{argv[1]} is no option; options start with --, values follow an = sign.')
+    _share_main_module(fn)
+    parse(args.gin_file, args.gin_bindings, args.gin_search_paths)
+    arguments = preflight.arguments_of(fn)
+    preflight.check(arguments)
+  except UserError as e:
+    sys.exit(_refused(e))
+  if args['verbosity'].using_default_value:
+    logging.set_verbosity(logging.INFO)
+  if args.dry_run:
+    print(gin.config_str())
+    print(preflight.describe(arguments))
+    return
+  logging.info('Configuration:\n%s', gin.config_str())
+  fn(**arguments)
+
+
+def _refused(error: UserError) -> int:
+  print(f'{pathlib.Path(sys.argv[0]).name}: {error}', file=sys.stderr)
+  return 2
+
+
+def _hide_accelerators_from_tf():
+  import tensorflow as tf  # here: the variable above must be set before
+
+  for kind in ('GPU', 'TPU'):
+    tf.config.set_visible_devices([], kind)
+
+
+def _share_main_module(fn):
+  """Lets `from t5x import train` in a gin file find the very script that runs, not a second copy."""
+  main = sys.modules['__main__']
+  if fn.__module__ == '__main__':
+    name = '.'.join(pathlib.Path(main.__file__).resolve().relative_to(ROOT).with_suffix('').parts)
+    sys.modules[name] = main
+
+
+@functools.cache
+def _define_flags():
+  jax.config.config_with_absl()
+  flags.DEFINE_multi_string('gin_file', [], 'Gin file; repeatable, later ones win.')
+  flags.DEFINE_multi_string('gin_bindings', [], "Binding 'NAME = VALUE', after all files.")
+  flags.DEFINE_list('gin_search_paths', ['.'], 'Folders in which gin files are looked for.')
+  flags.DEFINE_string('tfds_data_dir', None, 'TFDS folder of every task.')
+  flags.DEFINE_bool('dry_run', False, 'Print configuration, batch and parameters, and stop.')
