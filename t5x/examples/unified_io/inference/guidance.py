@@ -1,0 +1,45 @@
+"""Changes of the logits that know what the ids of the text vocabulary mean."""
+
+import jax
+import jax.numpy as jnp
+
+from t5x.array_types import Array
+from t5x.decoding.state import LogitsFn
+from t5x.examples.unified_io import config
+
+PENALTY = -10_000.0
+STEPS_OF_ONE_BOX = 4  # two corners of two numbers
+
+
+def prefer_locations(
+  *,
+  threshold: float = 0.5,
+  require_one_box: bool = False,
+  first_location: int = config.RELEASED_BASE_PIECES,
+  num_locations: int = config.NUM_DETECTION_BINS,
+) -> LogitsFn:
+  """Lets only location tokens through where they are likely together.
+
+  A box is often spread over many neighbouring bins, none of which wins against one other word.
+
+  Args:
+    threshold: probability of all location ids together from which on they are meant.
+    require_one_box: take locations in the first four steps in any case.
+    first_location: id of the first location token.
+    num_locations: number of location tokens, beside each other.
+
+  Returns:
+    A function of logits [B, V] and the step that gives log-probabilities, less 10,000 for what is
+    no location in the rows where locations are meant.
+  """
+
+  def apply(logits: Array, index: Array) -> Array:
+    logprobs = jax.nn.log_softmax(logits)
+    ids = jnp.arange(logits.shape[-1])[None]
+    is_location = (ids >= first_location) & (ids < first_location + num_locations)
+    likely = jnp.sum(jnp.where(is_location, jnp.exp(logprobs), 0.0), -1, keepdims=True) > threshold
+    if require_one_box:
+      likely |= index < STEPS_OF_ONE_BOX
+    return logprobs + jnp.where(likely & ~is_location, PENALTY, 0.0)
+
+  return apply
