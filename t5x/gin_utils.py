@@ -165,7 +165,7 @@ def _hide_accelerators_from_tf():
 
 
 def _share_main_module(fn):
-  """Lets `from t5x import train` in a gin file find the very script that runs, not a second copy."""
+  """Lets `from t5x import train` in a gin file find the script that runs, not a second copy."""
   main = sys.modules['__main__']
   if fn.__module__ == '__main__':
     name = '.'.join(pathlib.Path(main.__file__).resolve().relative_to(ROOT).with_suffix('').parts)

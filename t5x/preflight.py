@@ -1,4 +1,4 @@
-"""What a run can know before it starts: its arguments, whether they can work, how big it will be."""
+"""What a run can know before it starts: its arguments, whether they can work, its size."""
 
 from collections.abc import Callable, Mapping
 import inspect

@@ -39,6 +39,7 @@ ROWS = {
   't5x.input_pipeline': Row(2, 'tf'),
   't5x.gin_utils': Row(2, 'gin'),
   't5x.bindings': Row(2, 'gin'),
+  't5x.preflight': Row(2, 'gin'),
   f'{UIO}.network': Row(2, 'jax'),
   f'{UIO}.interop': Row(2, 'jax'),
   f'{UIO}.modality_processing': Row(2, 'tf'),
