@@ -54,7 +54,10 @@ ROWS = {
   f'{UIO}.inference.evaluator': Row(3, 'both'),
   f'{UIO}.inference.api': Row(3, 'both'),
   f'{UIO}.metrics': Row(3, 'tf'),
-  **{f'{UIO}.data.{name}': Row(3, 'tf') for name in ('tasks', 'nlp_tasks', 'mixtures', 'jsonl_task')},
+  **{
+    f'{UIO}.data.{name}': Row(3, 'tf')
+    for name in ('tasks', 'nlp_tasks', 'mixtures', 'jsonl_task')
+  },
   **{f't5x.{name}': Row(4, 'both') for name in ('train', 'eval', 'infer', 'doctor')},
   f'{UIO}.utils': Row(4, 'both'),
   f'{UIO}.scripts': Row(4, 'both'),
