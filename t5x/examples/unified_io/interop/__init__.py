@@ -1,0 +1,1 @@
+"""The released formats and ours."""
