@@ -92,7 +92,7 @@ def annotate(
       'bbox': [item.x, item.y, item.side, item.side],
       'area': int(mask.sum()),
       'iscrowd': 0,
-      'segmentation': [_outline(item)],
+      'segmentation': [scenes.outline(item)],
     }
     for i, (item, mask) in enumerate(zip(scene.objects, masks, strict=True))
   ]
@@ -114,14 +114,6 @@ def annotate(
       for i in sorted(chosen)
     ],
   }
-
-
-def _outline(item: scenes.SceneObject) -> list[float]:
-  """A polygon around the object's box; the exact pixels follow from the shape's name."""
-  x, y, end_x, end_y = item.x, item.y, item.x + item.side, item.y + item.side
-  if item.shape == 'triangle':
-    return [x + item.side / 2, y, end_x, end_y, x, end_y]
-  return [x, y, end_x, y, end_x, end_y, x, end_y]
 
 
 def make_scenes(
@@ -250,7 +242,7 @@ def make(out: pathlib.Path, config: WorldConfig, *, workers: int = 1) -> dict[st
     'photos': photos.write(photographs, out / 'coco' / 'photos2017', FIRST_ID['photos'])
   }
   checksums, taken = {}, set()
-  with common.worker_pool(workers) as run:
+  with common.Workers(workers) as run:
     for split in ('test', 'val', 'train'):  # a later one avoids the scenes of those before it
       size, digest, signatures = config.size(split), hashlib.sha256(), []
       tasks = [(split, i, min(i + CHUNK, size)) for i in range(0, size, CHUNK)]

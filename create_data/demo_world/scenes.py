@@ -8,6 +8,7 @@ learn to localise in minutes (docs/training.md).
 
 import dataclasses
 import functools
+import math
 import random
 
 import numpy as np
@@ -122,14 +123,39 @@ def coverage(shape: str, side: int) -> np.ndarray:
     tip = SUPERSAMPLING // 2  # half a pixel either side, so that the top row shows
     pen.polygon(((n // 2 - tip, 0), (n // 2 + tip - 1, 0), (n - 1, n - 1), (0, n - 1)), fill=255)
   elif shape == 'cross':
-    arm = (side // 3 + (side - side // 3) % 2) * SUPERSAMPLING  # leaves whole pixels on both sides
-    start = (n - arm) // 2
-    pen.rectangle((start, 0, start + arm - 1, n - 1), fill=255)
-    pen.rectangle((0, start, n - 1, start + arm - 1), fill=255)
+    width = arm(side) * SUPERSAMPLING
+    start = (n - width) // 2
+    pen.rectangle((start, 0, start + width - 1, n - 1), fill=255)
+    pen.rectangle((0, start, n - 1, start + width - 1), fill=255)
   else:
     raise ValueError(f'{shape!r} is no shape; there are {SHAPES}')
   fine = np.asarray(mask, np.float32).reshape(side, SUPERSAMPLING, side, SUPERSAMPLING)
   return fine.mean(axis=(1, 3)) / 255
+
+
+def arm(side: int) -> int:
+  """The width of a cross's arms: about a third, with whole pixels left on both sides."""
+  return side // 3 + (side - side // 3) % 2
+
+
+def outline(item: SceneObject) -> list[float]:
+  """The polygon [x1, y1, x2, y2, ...] of a shape in pixels; of a circle, one with 24 corners."""
+  half, thick = item.side / 2, arm(item.side) / 2
+  if item.shape == 'circle':
+    angles = [math.tau * i / 24 for i in range(24)]
+    corners = [(half * math.cos(angle), half * math.sin(angle)) for angle in angles]
+  elif item.shape == 'triangle':
+    corners = [(0, -half), (half, half), (-half, half)]
+  elif item.shape == 'square':
+    corners = [(-half, -half), (half, -half), (half, half), (-half, half)]
+  else:
+    quarter = [(thick, -half), (thick, -thick), (half, -thick)]
+    corners = [*quarter]
+    for _ in range(3):  # a quarter turn each
+      quarter = [(-y, x) for x, y in quarter]
+      corners.extend(quarter)
+  x, y = item.center
+  return [round(value, 2) for dx, dy in corners for value in (x + dx, y + dy)]
 
 
 def overlap(a: SceneObject, b: SceneObject) -> float:

@@ -22,10 +22,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from create_data import common
-from create_data.tfdatasets.coco_all import pictures
+from create_data.tfdatasets import records
+from create_data.tfdatasets.coco_all import annotations, pictures
 
 NAME, VERSION = 'coco_all', '1.0.1'
-ANSWERS = 10
 FEATURES = tfds.features.FeaturesDict(
   {
     'image': tfds.features.Image(shape=(None, None, 3)),
@@ -39,7 +39,9 @@ FEATURES = tfds.features.FeaturesDict(
       'num': np.int64,
       'id': tfds.features.Tensor(shape=(None,), dtype=np.int64),
       'questions': tfds.features.Tensor(shape=(None,), dtype=np.str_),
-      'answers': tfds.features.Tensor(shape=(None, ANSWERS), dtype=np.str_),
+      'answers': tfds.features.Tensor(
+        shape=(None, annotations.ANSWERS_PER_QUESTION), dtype=np.str_
+      ),
     },
     'objects': {
       'area': tfds.features.Tensor(shape=(None,), dtype=np.int64),
@@ -78,13 +80,15 @@ def make_example(
     'captions': {
       'num': len(captions),
       'id': np.array([key for key, _ in captions], np.int64),
-      'text': common.strings([text for _, text in captions]),
+      'text': records.strings([text for _, text in captions]),
     },
     'vqa': {
       'num': len(questions),
       'id': np.array([key for key, _, _ in questions], np.int64),
-      'questions': common.strings([text for _, text, _ in questions]),
-      'answers': common.strings([answers for *_, answers in questions], width=ANSWERS),
+      'questions': records.strings([text for _, text, _ in questions]),
+      'answers': records.strings(
+        [answers for *_, answers in questions], width=annotations.ANSWERS_PER_QUESTION
+      ),
     },
     'objects': {
       'area': np.array([int(a['area']) for a, _ in objects], np.int64),
@@ -94,81 +98,6 @@ def make_example(
       'label': np.array([a['label'] for a, _ in objects], np.int64),
     },
   }
-
-
-def read_vqa(
-  folder: pathlib.Path, splits: Sequence[str], problems: common.Problems
-) -> dict[int, list[tuple[int, str, list[str]]]]:
-  """image id -> (question id, question, its ten answers), joined by question id."""
-  years = [f'{split}2014' for split in vqa_splits(splits)]
-  found: dict[int, list] = {}
-  for year in years:
-    questions = common.read_json(folder / f'v2_OpenEnded_mscoco_{year}_questions.json')['questions']
-    rows = common.read_json(folder / f'v2_mscoco_{year}_annotations.json')['annotations']
-    answers = {row['question_id']: row for row in rows}
-    for question in questions:
-      key, image = question['question_id'], question['image_id']
-      row = answers.pop(key, None)
-      texts = [answer['answer'] for answer in row['answers']] if row else []
-      if len(texts) != ANSWERS or row['image_id'] != image:
-        reason = f'{len(texts)} answers, {ANSWERS} are needed' if row else 'it has no answers'
-        if row and len(texts) == ANSWERS:
-          reason = f'its answers belong to image {row["image_id"]}'
-        problems.report(f'question {key} of image {image}: {reason}')
-        continue
-      found.setdefault(image, []).append((key, question['question'], texts))
-    for key, row in answers.items():
-      problems.report(f'answers {key} of image {row["image_id"]}: there is no such question')
-  return found
-
-
-def vqa_splits(splits: Sequence[str]) -> list[str]:
-  """The VQA files that the splits need: train and val go together."""
-  together = ['train', 'val'] if {'train', 'val'} & set(splits) else []
-  return [*together, *(split for split in splits if split not in together)]
-
-
-def read_split(
-  folder: pathlib.Path,
-  split: str,
-  vqa: Mapping[int, list],
-  classes: dict[int, str],
-  problems: common.Problems,
-) -> list[dict[str, Any]]:
-  """The pictures of a split by id, each with its captions, questions and objects.
-
-  `classes` (category id -> name, in order) is extended by the file's own categories.
-  """
-  instances = common.read_json(folder / f'instances_{split}2017.json')
-  captions = common.read_json(folder / f'captions_{split}2017.json')
-  common.add_categories(classes, instances.get('categories'), f'instances_{split}2017.json')
-  labels = {key: i for i, key in enumerate(classes)}
-  records = {
-    image['id']: {
-      'id': image['id'],
-      'file_name': image['file_name'],
-      'captions': [],
-      'questions': vqa.get(image['id'], []),
-      'objects': [],
-    }
-    for image in instances['images']
-  }
-  for caption in captions['annotations']:
-    if caption['image_id'] not in records:
-      problems.report(f'caption {caption["id"]}: there is no image {caption["image_id"]}')
-      continue
-    records[caption['image_id']]['captions'].append((caption['id'], caption['caption']))
-  for annotation in instances['annotations']:
-    name = f'annotation {annotation["id"]}'
-    if annotation['image_id'] not in records:
-      problems.report(f'{name}: there is no image {annotation["image_id"]}')
-    elif annotation['category_id'] not in labels:
-      problems.report(f'{name}: there is no category {annotation["category_id"]}')
-    else:
-      row = {key: annotation.get(key) for key in ('id', 'image_id', 'bbox', 'area', 'iscrowd')}
-      row['label'] = labels[annotation['category_id']]
-      records[annotation['image_id']]['objects'].append(row)
-  return [records[key] for key in sorted(records)]
 
 
 def build(
@@ -182,26 +111,29 @@ def build(
 ) -> tuple[pathlib.Path, int]:
   """Builds the dataset; returns its folder and how many things were skipped."""
   problems, classes = common.Problems(), {}
-  vqa = read_vqa(vqa_dir, splits, problems)
-  read = {split: read_split(annotations_dir, split, vqa, classes, problems) for split in splits}
-  if set(vqa_splits(splits)) <= set(splits):
-    known = {record['id'] for records in read.values() for record in records}
+  vqa = annotations.read_vqa(vqa_dir, splits, problems)
+  read = {
+    split: annotations.read_split(annotations_dir, split, vqa, classes, problems)
+    for split in splits
+  }
+  if set(annotations.vqa_splits(splits)) <= set(splits):
+    known = {record['id'] for found in read.values() for record in found}
     for image, questions in vqa.items():
       if image not in known:
         for key, *_ in questions:
           problems.report(f'question {key}: there is no image {image}')
   encoded = {}
-  for split, records in read.items():
+  for split, found in read.items():
     folder = pictures.find(split, annotations_dir, images_dir, tfds_dir)
-    encoded[common.TFDS_SPLITS.get(split, split)] = common.encoded_records(
-      records,
+    encoded[records.TFDS_SPLITS.get(split, split)] = records.encoded_records(
+      found,
       make=functools.partial(make_example, folder=folder),
       features=FEATURES,
       workers=workers,
       label=f'{NAME} {split}',
       problems=problems,
     )
-  path = common.write_dataset(
+  path = records.write_dataset(
     root=tfds_dir,
     name=NAME,
     version=VERSION,

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from create_data import common
+from create_data.tfdatasets import records
 
 
 def find(
@@ -43,7 +43,7 @@ def _from_tfds(split: str, tfds_dir: pathlib.Path, folder: pathlib.Path) -> path
   partial = folder.with_name(f'{folder.name}.partial')
   partial.mkdir(parents=True, exist_ok=True)
   examples = tfds.builder('coco/2017', data_dir=tfds_dir).as_dataset(
-    split=common.TFDS_SPLITS.get(split, split), decoders={'image': tfds.decode.SkipDecoding()}
+    split=records.TFDS_SPLITS.get(split, split), decoders={'image': tfds.decode.SkipDecoding()}
   )
   for example in tfds.as_numpy(examples):
     (partial / example['image/filename'].decode()).write_bytes(example['image'])

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 import functools
 import os
 import pathlib
-import pickle
 import sys
 from typing import Any
 
@@ -20,6 +19,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from create_data import common
+from create_data.tfdatasets import records
+from create_data.tfdatasets.refcoco import refer
 
 NAME, VERSION = 'ref_coco', '1.0.0'
 DATASETS = ('refcoco', 'refcocoplus', 'refcocog')
@@ -43,29 +44,6 @@ FEATURES = tfds.features.FeaturesDict(
     'coco_annotations': tfds.features.Sequence(_OBJECT),
   }
 )
-
-
-class _PlainUnpickler(pickle.Unpickler):
-  """Reads lists, dicts, numbers and text; anything that names code is refused."""
-
-  def find_class(self, module: str, name: str) -> Any:
-    raise pickle.UnpicklingError(
-      f'it wants to load {module}.{name}, but only plain data is read; '
-      'convert the file to JSON if you trust it'
-    )
-
-
-def read_refs(folder: pathlib.Path, partition: str) -> list[dict[str, Any]]:
-  """The list of references from `refs(PARTITION).json`, else from `refs(PARTITION).p`."""
-  path = folder / f'refs({partition}).p'
-  if not path.is_file():
-    return common.read_json(path.with_suffix('.json'))
-  with path.open('rb') as file:
-    try:
-      # The published files were written by Python 2: their strings are bytes.
-      return _PlainUnpickler(file, encoding='utf-8', errors='replace').load()
-    except (pickle.UnpicklingError, EOFError, ValueError) as error:
-      raise ValueError(f'{path} cannot be read: {error}') from error
 
 
 def _object(annotation: Mapping[str, Any], height: int, width: int) -> dict[str, Any]:
@@ -118,27 +96,6 @@ def make_example(
   }
 
 
-def join(
-  refs: Sequence[Mapping], instances: Mapping[str, Any], split: str, problems: common.Problems
-) -> list[dict[str, Any]]:
-  """The pictures of a split by id, each with its annotations and the references to them."""
-  images = {image['id']: image for image in instances['images']}
-  wanted: dict[int, dict[str, Any]] = {}
-  for ref in refs:
-    if ref['split'] != split:
-      continue
-    image = ref['image_id']
-    if image not in images:
-      problems.report(f'reference {ref["ref_id"]}: there is no image {image}')
-      continue
-    record = {'id': image, 'file_name': images[image]['file_name'], 'annotations': [], 'refs': []}
-    wanted.setdefault(image, record)['refs'].append(ref)
-  for annotation in instances['annotations']:
-    if annotation['image_id'] in wanted:
-      wanted[annotation['image_id']]['annotations'].append(annotation)
-  return [wanted[key] for key in sorted(wanted)]
-
-
 def build(
   tfds_dir: pathlib.Path,
   refer_dir: pathlib.Path,
@@ -154,7 +111,7 @@ def build(
   Without `splits` all are built that the references name (official: train, val, testA, testB).
   """
   problems = common.Problems()
-  refs = read_refs(refer_dir, partition)
+  refs = refer.read_refs(refer_dir, partition)
   instances = common.read_json(refer_dir / 'instances.json')
   present = sorted({ref['split'] for ref in refs})
   if unknown := sorted(set(splits or ()) - set(present)):
@@ -162,8 +119,8 @@ def build(
   classes: dict[int, str] = {}
   common.add_categories(classes, instances.get('categories'), 'instances.json')
   encoded = {
-    common.TFDS_SPLITS.get(split, split): common.encoded_records(
-      join(refs, instances, split, problems),
+    records.TFDS_SPLITS.get(split, split): records.encoded_records(
+      refer.join(refs, instances, split, problems),
       make=functools.partial(make_example, folder=images_dir),
       features=FEATURES,
       workers=workers,
@@ -172,7 +129,7 @@ def build(
     )
     for split in (splits or present)
   }
-  path = common.write_dataset(
+  path = records.write_dataset(
     root=tfds_dir,
     name=NAME,
     config=f'{dataset}_{partition}',
