@@ -80,16 +80,18 @@ def read_picture(path: pathlib.Path, name: str) -> tuple[bytes, int, int]:
 def normalised_box(annotation: Mapping[str, Any], height: int, width: int) -> list[float]:
   """COCO's [x, y, width, height] in pixels -> (y1, x1, y2, x2) as shares of the picture.
 
-  {'bbox': [10, 20, 30, 40]} in a 100 x 200 picture -> [0.2, 0.05, 0.6, 0.2]
+  {'bbox': [10, 20, 30, 40], 'area': 900} in a 100 x 200 picture -> [0.2, 0.05, 0.6, 0.2]
 
   Raises:
-    BrokenRecordError: The box is malformed, empty or leaves the picture by more than a pixel.
+    BrokenRecordError: Box or area are malformed, or the box is empty or leaves the picture by more
+      than a pixel.
   """
   name = f'annotation {annotation.get("id")} of image {annotation.get("image_id")}'
   try:
     x, y, w, h = (float(value) for value in annotation['bbox'])
+    float(annotation['area'])
   except (KeyError, TypeError, ValueError) as error:
-    raise BrokenRecordError(f'{name}: no box of four numbers ({error!r})') from error
+    raise BrokenRecordError(f'{name}: no area or no box of four numbers ({error!r})') from error
   right, bottom = x + w, y + h
   if not (w > 0 and h > 0 and x >= -1 and y >= -1 and right <= width + 1 and bottom <= height + 1):
     raise BrokenRecordError(

@@ -52,7 +52,9 @@ def _check(row: Mapping[str, Any], folder: pathlib.Path) -> None:
     width, height = picture.size
   for item in row['objects']:
     common.normalised_box(
-      {'id': item['category'], 'image_id': row['file'], 'bbox': item['box']}, height, width
+      {'id': item['category'], 'image_id': row['file'], 'bbox': item['box'], 'area': 0},
+      height,
+      width,
     )
     if not item['expressions']:
       raise ValueError(f'{row["file"]}: {item["category"]} has no referring expression')

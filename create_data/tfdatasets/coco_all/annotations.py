@@ -71,12 +71,14 @@ def read_split(
   for caption in captions['annotations']:
     if caption['image_id'] not in records:
       problems.report(f'caption {caption["id"]}: there is no image {caption["image_id"]}')
-      continue
-    records[caption['image_id']]['captions'].append((caption['id'], caption['caption']))
+    elif not isinstance(caption.get('caption'), str):
+      problems.report(f'caption {caption["id"]} of image {caption["image_id"]}: it has no text')
+    else:
+      records[caption['image_id']]['captions'].append((caption['id'], caption['caption']))
   for annotation in instances['annotations']:
-    name = f'annotation {annotation["id"]}'
+    name = f'annotation {annotation["id"]} of image {annotation["image_id"]}'
     if annotation['image_id'] not in records:
-      problems.report(f'{name}: there is no image {annotation["image_id"]}')
+      problems.report(f'{name}: there is no such image')
     elif annotation['category_id'] not in labels:
       problems.report(f'{name}: there is no category {annotation["category_id"]}')
     else:
