@@ -33,7 +33,9 @@ ROWS = {
   f'{UIO}.media': Row(1, 'tf'),
   **{
     f't5x.{name}': Row(2, 'jax')
-    for name in ('train_state', 'checkpoints', 'legacy_checkpoints', 'models', 'loggers')
+    for name in (
+      'train_state', 'checkpoint_config', 'checkpoints', 'legacy_checkpoints', 'models', 'loggers',
+    )
   },
   't5x.stream': Row(2, 'tf'),
   't5x.input_pipeline': Row(2, 'tf'),
@@ -45,6 +47,7 @@ ROWS = {
   f'{UIO}.modality_processing': Row(2, 'tf'),
   f'{UIO}.packing': Row(2, 'tf'),
   't5x.trainer': Row(3, 'jax'),
+  't5x.hooks': Row(3, 'jax'),
   f'{UIO}.models': Row(3, 'jax'),
   f'{UIO}.tokenizer_training': Row(3, 'jax'),
   f'{UIO}.inference.predict': Row(3, 'jax'),

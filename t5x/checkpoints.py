@@ -1,0 +1,374 @@
+"""Checkpoints of a run (Orbax: asynchronous, atomic) and what a run starts from.
+
+A checkpoint is a folder `RUN/checkpoint_STEP` with three items: `state` (arrays, named
+`target/PARAMETER`, `state/step`, `state/optimizer/...` as in T5X), `data` (where the stream of
+examples stands) and `manifest` (tokenizer, versions, commit). A folder bears its final name only
+once all of it is written.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import dataclasses
+import os
+from typing import Any, NamedTuple
+
+from absl import logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from t5x import legacy_checkpoints, optimizers, state_transforms
+from t5x.array_types import Array, PyTree
+from t5x.checkpoint_config import (
+  PREFIX,
+  CheckpointConfig,
+  CheckpointError,
+  LegacyFormat,
+  RestoreCheckpointConfig,
+  SaveCheckpointConfig,
+  Tokenizer,
+  find,
+  kind_of,
+  run_manifest,
+  steps_in,
+)
+from t5x.models import BaseModel
+from t5x.partitioning import PjitPartitioner, path_names
+from t5x.train_state import StatePlan, TrainState, abstract_tree
+
+_CHOOSE_TOKENIZER = 'set config.LLAMA_TOKENIZER_PATH or UIO2_TOKENIZER to its file'
+
+__all__ = [
+  'CheckpointConfig',
+  'CheckpointError',
+  'CheckpointStore',
+  'LegacyFormat',
+  'RestoreCheckpointConfig',
+  'Restored',
+  'SaveCheckpointConfig',
+  'find',
+  'load_params',
+  'restore_or_init',
+  'run_manifest',
+  'steps_in',
+]
+
+
+# ---- Saving --------------------------------------------------------------------------------------
+class CheckpointStore:
+  """The checkpoints of one run folder. Use as a context: leaving it waits for the last save."""
+
+  def __init__(self, folder: str, save: SaveCheckpointConfig, manifest: Mapping[str, Any]):
+    """Opens a folder, made if need be.
+
+    Args:
+      folder: of the run.
+      save: how to save.
+      manifest: goes into each checkpoint, see `run_manifest`.
+    """
+    self.folder, self.config, self.manifest = os.path.abspath(folder), save, dict(manifest)
+    self._manager = ocp.CheckpointManager(
+      self.folder,
+      item_names=('state', 'data', 'manifest'),
+      options=ocp.CheckpointManagerOptions(
+        step_prefix=PREFIX,
+        max_to_keep=save.keep,
+        cleanup_tmp_directories=True,  # left by a run that was killed while it saved
+        save_root_metadata=False,
+      ),
+    )
+
+  def __enter__(self) -> 'CheckpointStore':
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+  def is_due(self, step: int) -> bool:
+    """Whether the period asks for a checkpoint after `step` updates."""
+    return bool(self.config.period) and step % self.config.period == 0
+
+  def save(self, step: int, state: TrainState, cursor: Mapping[str, Any]) -> None:
+    """Copies the state to the host and returns; it is written in the background.
+
+    Args:
+      step: updates made.
+      state: after them.
+      cursor: of the batches handed out so far, anything JSON can hold.
+    """
+    leaves = dict(zip(_names(state), jax.tree.leaves(state), strict=True))
+    if self.config.dtype:
+      dtype = jnp.dtype(self.config.dtype)
+      leaves = {n: x.astype(dtype) if _is_param(n) else x for n, x in leaves.items()}
+    args = ocp.args.Composite(
+      state=ocp.args.PyTreeSave(state_transforms.unflatten(leaves)),
+      data=ocp.args.JsonSave(dict(cursor)),
+      manifest=ocp.args.JsonSave(self.manifest),
+    )
+    if self._manager.save(step, args=args, force=True):
+      logging.info('Saving %s/%s_%d.', self.folder, PREFIX, step)
+
+
+def _names(state: TrainState) -> list[str]:
+  """The stored name of every leaf, in the order of `jax.tree.leaves`."""
+  names = []
+  for path, _ in jax.tree_util.tree_flatten_with_path(state)[0]:
+    field, *rest = path_names(path)
+    places = {'step': 'state/step', 'params': 'target', 'opt_state': 'state/optimizer'}
+    names.append('/'.join([places[field], *rest]))
+  return names
+
+
+def _is_param(name: str) -> bool:
+  return name.startswith('target/')
+
+
+# ---- Restoring -----------------------------------------------------------------------------------
+class Restored(NamedTuple):
+  """What a run starts from. `origin` says where it came from; `cursor` is None for a new stream."""
+
+  state: TrainState
+  cursor: dict[str, Any] | None
+  origin: str
+
+
+class _Stored(NamedTuple):
+  """An array of a checkpoint that has not been read."""
+
+  name: str
+  shape: tuple[int, ...]
+  dtype: Any
+
+
+def restore_or_init(
+  config: CheckpointConfig, folder: str, plan: StatePlan, tokenizer: Tokenizer | None = None
+) -> Restored:
+  """The state to start from: the run folder's newest, else the given checkpoint, else scratch.
+
+  Args:
+    config: may name a checkpoint to start from.
+    folder: of the run.
+    plan: of the state.
+    tokenizer: of the run's text; a checkpoint made with another one is refused.
+
+  Raises:
+    CheckpointError: when the checkpoint to take cannot be taken.
+  """
+  folder = os.path.abspath(folder)
+  if steps := steps_in(folder):
+    path = os.path.join(folder, f'{PREFIX}_{steps[-1]}')
+    logging.info('Resuming this run from %s.', path)
+    return Restored(*_restore(path, plan, RestoreCheckpointConfig(restore_dataset=True), tokenizer))
+  given = find(config.restore) if config.restore else []
+  if not given:
+    logging.info('%s has no checkpoint and none is given: starting from scratch.', folder)
+    return Restored(plan.init(), None, 'scratch')
+  if len(given) > 1:
+    raise CheckpointError(f'a run starts from one checkpoint, but {len(given)} are given: {given}')
+  logging.info('%s has no checkpoint: starting from %s.', folder, given[0])
+  return Restored(*_restore(given[0], plan, config.restore, tokenizer))
+
+
+def _restore(path, plan, config, tokenizer):
+  names = _names(plan.abstract)
+  wanted = dict(zip(names, jax.tree.leaves(plan.abstract), strict=True))
+  found = _read(path, wanted, config, tokenizer)
+  missing = [name for name in names if name not in found]
+  fresh_optimizer = kind_of(path) == 'legacy' and all(n.startswith('state/opt') for n in missing)
+  if missing and not fresh_optimizer:
+    _check_fallback(path, missing, config)
+  if missing:
+    logging.warning('%s lacks %d arrays, which start anew: %s.', path, len(missing), _some(missing))
+    scratch = plan.init()
+    found = dict(zip(names, jax.tree.leaves(scratch), strict=True)) | found
+  leaves = [found[name] for name in names]
+  state = jax.tree.unflatten(jax.tree.structure(plan.abstract), leaves)
+  if missing and fresh_optimizer:  # T5X counts steps in one place, we also where they are used
+    started = optimizers.at_step(state.opt_state, state.step)
+    state = dataclasses.replace(state, opt_state=started)
+  cursor = _json(path, 'data') if config.restore_dataset and kind_of(path) == 'ours' else None
+  return state, cursor, path
+
+
+def load_params(
+  path: str,
+  model: BaseModel,
+  input_spec: Mapping[str, jax.ShapeDtypeStruct],
+  *,
+  partitioner: PjitPartitioner,
+  config: RestoreCheckpointConfig | None = None,
+  tokenizer: Tokenizer | None = None,
+) -> tuple[PyTree, int]:
+  """The parameters of one checkpoint, on the mesh, for evaluation and inference.
+
+  Args:
+    path: of one checkpoint, see `find`.
+    model: whose parameters to fill.
+    input_spec: name -> shape and dtype of a batch.
+    partitioner: the mesh.
+    config: dtype, renames, format of the original; the plain way when None.
+    tokenizer: of the text to come; a checkpoint made with another one is refused.
+
+  Returns:
+    The parameters, and the step at which they were saved.
+
+  Raises:
+    CheckpointError: when something is missing; nothing is ever made up, unless
+      `config.fallback_to_scratch` says so.
+  """
+  config = config or RestoreCheckpointConfig()
+  key = jax.random.key(0)
+
+  def init(key: Array) -> PyTree:
+    params = model.init(key, input_spec)
+    return jax.tree.map(lambda x: x.astype(config.dtype or x.dtype), params)
+
+  with partitioner.scope():
+    shapes = jax.eval_shape(init, key)
+  shardings = partitioner.shardings(model.param_axes(input_spec), shapes)
+  step = jax.ShapeDtypeStruct((), jnp.int32, sharding=partitioner.replicated)
+  wanted = state_transforms.flatten({'target': abstract_tree(shapes, shardings)})
+  wanted = {**wanted, 'state/step': step}
+  found = _read(path, wanted, config, tokenizer)
+  if missing := [name for name in wanted if name not in found and _is_param(name)]:
+    _check_fallback(path, missing, config)
+    logging.warning('%s lacks %d parameters, which are RANDOM: %s.', path, len(missing),
+                    _some(missing))  # fmt: skip
+    with partitioner.scope():
+      scratch = jax.jit(init, out_shardings=shardings)(key)
+    found = state_transforms.flatten({'target': scratch}) | found
+  logging.info('Loaded %d parameter arrays from %s.', sum(map(_is_param, wanted)), path)
+  params = state_transforms.unflatten({n.removeprefix('target/'): found[n] for n in wanted
+                                       if _is_param(n)})  # fmt: skip
+  return params, int(found.get('state/step', 0))
+
+
+def _check_fallback(path: str, missing: Sequence[str], config: RestoreCheckpointConfig) -> None:
+  if config.fallback_to_scratch:
+    return
+  cure = 'set RestoreCheckpointConfig.fallback_to_scratch = True to initialise them'
+  if not any(map(_is_param, missing)):
+    cure += ', with state_transformation_fns = @state_transforms.remove_optimizer_state() to take '
+    cure += 'the parameters alone and count steps from 0'
+  raise CheckpointError(f'{path} lacks {len(missing)} arrays: {_some(missing)}; {cure}')
+
+
+def _some(names: Sequence[str]) -> str:
+  return ', '.join(names[:5]) + (' ...' if len(names) > 5 else '')
+
+
+# ---- Reading -------------------------------------------------------------------------------------
+def _read(
+  path: str,
+  wanted: Mapping[str, jax.ShapeDtypeStruct],
+  config: RestoreCheckpointConfig,
+  tokenizer: Tokenizer | None,
+) -> dict[str, jax.Array]:
+  """Those of the wanted arrays that the checkpoint has, in the dtype and sharding wanted."""
+  open_it = _open_legacy if kind_of(path) == 'legacy' else _open
+  source = _transform(open_it(path, config, tokenizer), wanted, config)
+  chosen = {name: source[name] for name in wanted if name in source}
+  for name, leaf in chosen.items():
+    if tuple(leaf.shape) != tuple(wanted[name].shape):
+      raise CheckpointError(
+        f'{name} has shape {tuple(leaf.shape)} in {path}, but {tuple(wanted[name].shape)} in this '
+        'model; build the model with the sizes and the vocabulary of the checkpoint'
+      )
+  stored = {name: leaf for name, leaf in chosen.items() if isinstance(leaf, _Stored)}
+  arrays = {
+    name: jax.device_put(jnp.asarray(leaf, wanted[name].dtype), wanted[name].sharding)
+    for name, leaf in chosen.items()
+    if name not in stored
+  }
+  return arrays | _read_stored(path, stored, wanted)
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+  """Turns what Orbax and TensorStore say about a broken file into a sentence."""
+  try:
+    yield
+  except Exception as e:
+    why = str(e).split('\n')[0][:200] or type(e).__name__
+    raise CheckpointError(
+      f'checkpoint {path} is damaged or incomplete ({why}); remove it to go on from the one '
+      'before, or name another one'
+    ) from e
+
+
+def _open(path, config, tokenizer):
+  """What one of our checkpoints holds, by name; arrays are not read yet."""
+  with _reading(path):
+    stored = _json(path, 'manifest').get('tokenizer')
+    state = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(os.path.join(path, 'state'))
+    leaves = state_transforms.flatten(state.item_metadata.tree)
+  if tokenizer and stored and stored != tokenizer.fingerprint:
+    raise CheckpointError(
+      f'{path} was trained with another tokenizer (fingerprint {stored}) than this run has '
+      f'({tokenizer.fingerprint}); {_CHOOSE_TOKENIZER}'
+    )
+  return {name: _Stored(name, tuple(x.shape), x.dtype) for name, x in leaves.items()}
+
+
+def _open_legacy(path, config, tokenizer):
+  """What a T5X checkpoint holds, by the names of our checkpoints; no optimizer state."""
+  if config.legacy is None:
+    raise CheckpointError(
+      f"{path} is in the original's format; bind RestoreCheckpointConfig.legacy to say how its "
+      'parameters are named here'
+    )
+  if tokenizer and tokenizer.num_base_pieces != config.legacy.base_pieces:
+    raise CheckpointError(
+      f'{path} needs a tokenizer of {config.legacy.base_pieces} pieces, but this run has '
+      f'{tokenizer.num_base_pieces}; {_CHOOSE_TOKENIZER}'
+    )
+  try:
+    stored = legacy_checkpoints.load(path)
+    params = config.legacy.translate(stored.read('target'))
+  except ValueError as e:
+    raise CheckpointError(str(e)) from e
+  return state_transforms.flatten({'target': params, 'state': {'step': np.int32(stored.step)}})
+
+
+def _transform(source, wanted, config):
+  """Renames, as configured."""
+  steps = [config.assignment_map] if config.assignment_map else []
+  fns = config.state_transformation_fns
+  steps += [fns] if fns and not callable(fns[0]) else list(fns)
+  tree, target = state_transforms.unflatten(source), state_transforms.unflatten(wanted)
+  for step in steps:
+    if callable(step):
+      tree = step(tree, target)
+    else:
+      tree = state_transforms.apply_assignment_map(
+        tree, target, step, require_all_rules_match=False
+      )
+  return state_transforms.flatten(tree)
+
+
+def _read_stored(path, chosen, wanted):
+  """Reads arrays under the names they have in the checkpoint; only those are touched."""
+  if not chosen:
+    return {}
+  targets = {leaf.name: wanted[name] for name, leaf in chosen.items()}
+  args = {
+    name: ocp.ArrayRestoreArgs(sharding=x.sharding, global_shape=x.shape, dtype=x.dtype)
+    for name, x in targets.items()
+  }
+  with _reading(path):
+    tree = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).restore(
+      os.path.join(path, 'state'),
+      args=ocp.args.PyTreeRestore(
+        item=state_transforms.unflatten(targets),
+        restore_args=state_transforms.unflatten(args),
+        partial_restore=True,
+      ),
+    )
+  read = state_transforms.flatten(tree)
+  return {name: read[leaf.name] for name, leaf in chosen.items()}
+
+
+def _json(path: str, item: str) -> dict[str, Any]:
+  return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(os.path.join(path, item))
