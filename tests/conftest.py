@@ -6,6 +6,8 @@ devices, and an error wherever numpy would promote dtypes or ranks in silence.
 
 import os
 
+import pytest
+
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ.setdefault('JAX_NUM_CPU_DEVICES', '8')
 os.environ.setdefault('JAX_NUMPY_DTYPE_PROMOTION', 'strict')
@@ -13,3 +15,27 @@ os.environ.setdefault('JAX_NUMPY_RANK_PROMOTION', 'raise')
 os.environ.setdefault('JAX_DEFAULT_MATMUL_PRECISION', 'highest')
 
 pytest_plugins = ('tests.parity.report',)
+
+
+@pytest.fixture(scope='session')
+def tiny_network():
+  """A text-and-image-to-text network; see tests/tiny.py."""
+  from tests import tiny
+
+  return tiny.transformer()
+
+
+@pytest.fixture(scope='session')
+def tiny_batch():
+  """A batch for `tiny_network`, numpy arrays."""
+  from tests import tiny
+
+  return tiny.batch()
+
+
+@pytest.fixture(scope='session')
+def tiny_params(tiny_network, tiny_batch):
+  """Parameters of `tiny_network`."""
+  from tests import tiny
+
+  return tiny.init(tiny_network, tiny_batch)

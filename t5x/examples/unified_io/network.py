@@ -63,8 +63,7 @@ class Cache(struct.PyTreeNode):
 
   Attributes:
     self_attention: keys and values of the tokens so far, [layers, B, length, N, H].
-    cross_attention: keys and values of the inputs, [layers, B, K, N, H] (layers without
-      cross-attention hold no rows of their own when the interval is above 1).
+    cross_attention: keys and values of the inputs, [layers, B, K, N, H].
     mask: [1, B, K], not 0 where an input is real.
     index: number of tokens so far.
   """
@@ -188,10 +187,12 @@ class DecoderLayer(nn.Module):
     inputs = self.inputs_keys_values(context)
     return self._attend_to_inputs(x, inputs, context, deterministic)
 
-  def inputs_keys_values(self, context: Context) -> attention.KeysValues | None:
-    """Keys and values of the inputs; None for a layer without cross-attention."""
+  def inputs_keys_values(self, context: Context) -> attention.KeysValues:
+    """Keys and values of the inputs; zeros for a layer without cross-attention."""
     if not self.has_cross_attention:
-      return None
+      shape = (*context.encoded.shape[:2], self.config.num_heads, self.config.head_dim)
+      zeros = jnp.zeros(shape, self.config.dtype)
+      return attention.KeysValues(keys=zeros, values=zeros)
     return self.encoder_decoder_attention.keys_values(context.encoded, context.encoded_rotation)
 
   def step(self, x, past: attention.KeysValues, inputs: attention.KeysValues, context: Context):

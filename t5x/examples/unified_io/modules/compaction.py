@@ -110,9 +110,7 @@ def _fold_part(part: Sequence, examples: int) -> Sequence:
   """The same records with `examples` neighbours a row; their segments tell them apart."""
   batch, length = part.mask.shape
   if batch % examples:
-    raise ValueError(
-      f'{examples} examples cannot share a row: they do not divide the batch {batch}'
-    )
+    raise ValueError(f'{examples} examples a row do not divide the batch of {batch}')
   part = part.replace(segments=example_ids(batch, length))
   if isinstance(part, sequences.TargetSequence):
     answers = jnp.zeros_like(part.mask) if part.answers is None else part.answers
