@@ -34,6 +34,11 @@ class Tokenizer(Protocol):
 
 
 # ---- Configuration -------------------------------------------------------------------------------
+def _require(condition: bool, message: str) -> None:
+  if not condition:
+    raise ValueError(message)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SaveCheckpointConfig:
   """When and how a run is saved. It is always saved at its end.
@@ -105,11 +110,6 @@ class CheckpointConfig:
 
   save: SaveCheckpointConfig = SaveCheckpointConfig()
   restore: RestoreCheckpointConfig | None = None
-
-
-def _require(condition: bool, message: str) -> None:
-  if not condition:
-    raise ValueError(message)
 
 
 # ---- Finding -------------------------------------------------------------------------------------

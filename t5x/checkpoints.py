@@ -300,8 +300,8 @@ def _reading(path: str) -> Iterator[None]:
 
 def _open(path, config, tokenizer):
   """What one of our checkpoints holds, by name; arrays are not read yet."""
+  stored = _json(path, 'manifest').get('tokenizer')
   with _reading(path):
-    stored = _json(path, 'manifest').get('tokenizer')
     state = ocp.Checkpointer(ocp.PyTreeCheckpointHandler()).metadata(os.path.join(path, 'state'))
     leaves = state_transforms.flatten(state.item_metadata.tree)
   if tokenizer and stored and stored != tokenizer.fingerprint:
@@ -371,4 +371,5 @@ def _read_stored(path, chosen, wanted):
 
 
 def _json(path: str, item: str) -> dict[str, Any]:
-  return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(os.path.join(path, item))
+  with _reading(path):
+    return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(os.path.join(path, item))

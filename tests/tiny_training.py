@@ -16,8 +16,8 @@ ROWS, LENGTH, VOCAB, EMBED, MLP = 8, 3, 16, 4, 8
 class TinyModel(models.BaseModel):
   """Says each token of the target from the token of the input at its place."""
 
-  def __init__(self, dropout: float = 0.5, extra: bool = False):
-    self.dropout, self.extra = dropout, extra
+  def __init__(self, dropout: float = 0.5):
+    self.dropout = dropout
 
   def init(self, key, input_spec):
     numbers = jax.random.normal(key, [VOCAB + MLP, EMBED + MLP])  # one draw compiles fastest
@@ -25,14 +25,14 @@ class TinyModel(models.BaseModel):
       'embedding': numbers[:VOCAB, :EMBED],
       'mlp': {'wi': numbers[VOCAB:, :EMBED].T, 'wo': numbers[:VOCAB, EMBED:].T},
     }
-    return {**params, 'scale': jnp.ones([EMBED])} if self.extra else params
+    return params
 
   def param_axes(self, input_spec):
     axes = {
       'embedding': ('vocab', 'embed'),
       'mlp': {'wi': ('embed', 'mlp'), 'wo': ('mlp', None)},
     }
-    return {**axes, 'scale': ('embed',)} if self.extra else axes
+    return axes
 
   def loss_fn(self, params, batch, key):
     x = params['embedding'][batch['inputs/text/tokens']]
@@ -47,6 +47,16 @@ class TinyModel(models.BaseModel):
 
   def predict_batch_with_aux(self, params, batch, key=None, **options):
     raise NotImplementedError
+
+
+class RicherModel(TinyModel):
+  """Has one parameter more."""
+
+  def init(self, key, input_spec):
+    return {**super().init(key, input_spec), 'scale': jnp.ones([EMBED])}
+
+  def param_axes(self, input_spec):
+    return {**super().param_axes(input_spec), 'scale': ('embed',)}
 
 
 class MemoryBatches:

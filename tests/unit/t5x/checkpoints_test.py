@@ -1,0 +1,339 @@
+import dataclasses
+import json
+import logging
+import pathlib
+import shutil
+
+from absl import logging as absl_logging
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from t5x import checkpoints, legacy_checkpoints, state_transforms
+from tests import tiny_training as tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class FakeTokenizer:
+  fingerprint: str = 'aaa'
+  num_base_pieces: int = 7
+
+
+@pytest.fixture
+def log(caplog, monkeypatch):
+  monkeypatch.setattr(absl_logging.get_absl_logger(), 'propagate', True)
+  caplog.set_level(logging.INFO, logger='absl')
+  return caplog
+
+
+def save(folder, *steps, keep=None, dtype='float32', tokenizer=None, made=None):
+  """Checkpoints whose parameters are all equal to the step."""
+  config = checkpoints.SaveCheckpointConfig(keep=keep, dtype=dtype)
+  manifest = checkpoints.run_manifest(tokenizer)
+  plan = (made or tiny.make_trainer()).plan
+  with checkpoints.CheckpointStore(str(folder), config, manifest) as store:
+    for step in steps:
+      full = lambda x, step=step: jax.device_put(jnp.full(x.shape, step, x.dtype), x.sharding)
+      store.save(step, jax.tree.map(full, plan.abstract), {'position': 10 * step})
+  return folder
+
+
+def start(folder, tokenizer=None, made=None, **restore):
+  config = checkpoints.CheckpointConfig(
+    restore=checkpoints.RestoreCheckpointConfig(**restore) if restore else None
+  )
+  plan = (made or tiny.make_trainer()).plan
+  return checkpoints.restore_or_init(config, str(folder), plan, tokenizer)
+
+
+def load(path, made=None, tokenizer=None, **settings):
+  made = made or tiny.make_trainer()
+  return checkpoints.load_params(
+    str(path),
+    made.model,
+    made.input_spec,
+    partitioner=made.partitioner,
+    tokenizer=tokenizer,
+    config=checkpoints.RestoreCheckpointConfig(**settings),
+  )
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+  return save(tmp_path_factory.mktemp('saved'), 3, 12, tokenizer=FakeTokenizer())
+
+
+@pytest.fixture
+def copied(saved, tmp_path):
+  return pathlib.Path(shutil.copytree(saved, tmp_path / 'copied'))
+
+
+# ---- What a run starts from ----------------------------------------------------------------------
+def test_a_run_folder_comes_before_a_given_checkpoint_and_that_before_scratch(saved, tmp_path, log):
+  other = save(tmp_path / 'other', 5)
+  assert int(start(saved, path=str(other)).state.step) == 12
+  assert f'Resuming this run from {saved}/checkpoint_12' in log.text
+  given = start(tmp_path / 'new', path=str(other / 'checkpoint_5'), mode='specific')
+  assert int(given.state.step) == 5
+  assert given.cursor is None
+  assert f'starting from {other}/checkpoint_5' in log.text
+  scratch = start(tmp_path / 'new')
+  assert int(scratch.state.step) == 0
+  assert scratch.origin == 'scratch'
+  assert 'none is given: starting from scratch' in log.text
+
+
+def test_resuming_brings_back_every_number_and_the_place_in_the_stream(saved):
+  restored = start(saved)
+  assert restored.cursor == {'position': 120}
+  wanted = jax.tree.leaves(tiny.make_trainer().plan.abstract)
+  for got, want in zip(jax.tree.leaves(restored.state), wanted, strict=True):
+    assert (got.dtype, got.sharding) == (want.dtype, want.sharding)
+    np.testing.assert_array_equal(got, np.full(want.shape, 12, want.dtype))
+
+
+def test_a_checkpoint_may_be_read_onto_another_mesh(saved):
+  restored = start(saved, made=tiny.make_trainer(mesh=(2, 4)))
+  kernel = restored.state.params['mlp']['wi']
+  assert kernel.sharding.shard_shape(kernel.shape) == (tiny.EMBED, tiny.MLP // 4)
+  np.testing.assert_array_equal(kernel, np.full([tiny.EMBED, tiny.MLP], 12))
+
+
+def test_a_given_checkpoint_brings_its_examples_only_if_asked(saved, tmp_path):
+  assert start(tmp_path, path=str(saved)).cursor is None
+  assert start(tmp_path, path=str(saved), restore_dataset=True).cursor == {'position': 120}
+
+
+def test_a_run_starts_from_one_checkpoint_only(saved, tmp_path):
+  with pytest.raises(checkpoints.CheckpointError, match='one checkpoint, but 2 are given'):
+    start(tmp_path, path=str(saved), mode='all')
+
+
+def test_an_empty_path_means_none():
+  assert checkpoints.find(checkpoints.RestoreCheckpointConfig(path='')) == []
+  assert checkpoints.find(checkpoints.RestoreCheckpointConfig(path=[])) == []
+
+
+def test_modes_choose_among_checkpoints(saved):
+  find = lambda **kw: checkpoints.find(checkpoints.RestoreCheckpointConfig(**kw))
+  assert find(path=str(saved)) == [f'{saved}/checkpoint_12']
+  assert find(path=str(saved), mode='all') == [f'{saved}/checkpoint_3', f'{saved}/checkpoint_12']
+  assert find(path=f'{saved}/checkpoint_3', mode='specific') == [f'{saved}/checkpoint_3']
+
+
+def test_relative_paths_are_made_absolute(saved, monkeypatch):
+  monkeypatch.chdir(saved.parent)
+  config = checkpoints.RestoreCheckpointConfig(path=saved.name)
+  assert checkpoints.find(config) == [f'{saved}/checkpoint_12']
+
+
+@pytest.mark.parametrize(
+  ('path', 'mode', 'said'),
+  [
+    ('checkpoint_4', 'specific', 'checkpoint_4 does not exist; .* has checkpoint_3, checkpoint_12'),
+    ('nowhere/x', 'latest', 'x does not exist; nor does .*nowhere'),
+    ('', 'specific', "has checkpoint_3, checkpoint_12; .*Config.mode = 'latest'"),
+    ('checkpoint_3', 'latest', "is a checkpoint itself: set .*Config.mode = 'specific'"),
+    ('checkpoint_3/state', 'specific', 'is no checkpoint but has no checkpoint; name a folder'),
+  ],
+)
+def test_a_path_without_checkpoint_is_refused_with_what_is_there(saved, path, mode, said):
+  config = checkpoints.RestoreCheckpointConfig(path=str(saved / path), mode=mode)
+  with pytest.raises(checkpoints.CheckpointError, match=said):
+    checkpoints.find(config)
+
+
+# ---- What is kept --------------------------------------------------------------------------------
+def test_the_newest_are_kept(tmp_path):
+  save(tmp_path, 1, 2, 3, 4, keep=2)
+  assert checkpoints.steps_in(str(tmp_path)) == [3, 4]
+
+
+def test_all_are_kept_without_a_limit(tmp_path):
+  save(tmp_path, 1, 2, 10, keep=None)
+  assert checkpoints.steps_in(str(tmp_path)) == [1, 2, 10]
+
+
+def test_what_a_killed_run_left_half_written_is_no_checkpoint_and_is_cleared_away(tmp_path):
+  half = tmp_path / 'checkpoint_7.orbax-checkpoint-tmp'
+  half.mkdir(parents=True)
+  assert checkpoints.steps_in(str(tmp_path)) == []
+  save(tmp_path, 8)
+  assert checkpoints.steps_in(str(tmp_path)) == [8]
+  assert not half.exists()
+
+
+def test_is_due_follows_the_period(tmp_path):
+  config = checkpoints.SaveCheckpointConfig(period=5)
+  with checkpoints.CheckpointStore(str(tmp_path), config, {}) as store:
+    assert [step for step in range(1, 12) if store.is_due(step)] == [5, 10]
+  with checkpoints.CheckpointStore(str(tmp_path), checkpoints.SaveCheckpointConfig(), {}) as store:
+    assert not store.is_due(1000)
+
+
+def test_only_parameters_are_stored_in_the_dtype_of_the_configuration(tmp_path):
+  save(tmp_path, 257, dtype='bfloat16')  # bfloat16 knows 256 and 258
+  restored = start(tmp_path).state
+  assert restored.params['embedding'].dtype == jnp.float32
+  assert float(restored.params['embedding'][0, 0]) == 256
+  momentum = next(x for x in jax.tree.leaves(restored.opt_state) if x.ndim == 2)
+  assert float(momentum[0, 0]) == 257
+
+
+def test_a_manifest_says_what_made_the_checkpoint(saved):
+  manifest = json.loads((saved / 'checkpoint_3' / 'manifest' / 'metadata').read_text())
+  assert manifest['tokenizer'] == 'aaa'
+  assert manifest['versions']['jax'] == jax.__version__
+  assert len(manifest['commit'] or 40 * 'x') == 40
+
+
+@pytest.mark.parametrize(
+  ('made', 'said'),
+  [
+    (lambda: checkpoints.SaveCheckpointConfig(dtype='float16'), "dtype='float16'; choose one of"),
+    (lambda: checkpoints.SaveCheckpointConfig(keep=0), 'keep=0; keep at least 1'),
+    (lambda: checkpoints.RestoreCheckpointConfig(mode='newest'), "mode='newest'; choose one of"),
+  ],
+)
+def test_configurations_that_cannot_be_are_refused(made, said):
+  with pytest.raises(ValueError, match=said):
+    made()
+
+
+# ---- What is refused -----------------------------------------------------------------------------
+def test_a_truncated_checkpoint_is_refused_with_words(copied):
+  files = (copied / 'checkpoint_12' / 'state').rglob('d/*')
+  for file in files:
+    file.write_bytes(file.read_bytes()[:20])
+  with pytest.raises(checkpoints.CheckpointError, match='checkpoint_12 is damaged or incomplete'):
+    start(copied)
+
+
+@pytest.mark.parametrize('lost', ['state/_METADATA', 'manifest/metadata', 'data/metadata'])
+def test_a_checkpoint_that_lost_a_file_is_refused_with_words(copied, lost):
+  (copied / 'checkpoint_12' / lost).unlink()
+  with pytest.raises(checkpoints.CheckpointError, match='checkpoint_12 is damaged or incomplete'):
+    start(copied)
+
+
+def test_another_tokenizer_is_refused(saved):
+  other = FakeTokenizer(fingerprint='bbb')
+  with pytest.raises(checkpoints.CheckpointError, match=r'another tokenizer \(fingerprint aaa\)'):
+    start(saved, other)
+  with pytest.raises(checkpoints.CheckpointError, match=r'has \(bbb\); set .*UIO2_TOKENIZER'):
+    load(saved / 'checkpoint_3', tokenizer=other)
+
+
+def test_a_model_of_another_size_is_refused_by_name(copied, monkeypatch):
+  monkeypatch.setattr(tiny, 'VOCAB', 24)
+  larger = tiny.make_trainer.__wrapped__()
+  said = r'target/embedding has shape \(16, 4\) in .*checkpoint_12, but \(24, 4\) in this model'
+  with pytest.raises(checkpoints.CheckpointError, match=said):
+    start(copied, made=larger)
+
+
+def test_a_parameter_that_the_checkpoint_lacks_is_refused_unless_allowed(saved, tmp_path, log):
+  richer = tiny.make_trainer(tiny.RicherModel)
+  path = str(saved / 'checkpoint_12')
+  with pytest.raises(checkpoints.CheckpointError, match=r'lacks 3 arrays: .*target/scale'):
+    start(tmp_path, made=richer, path=path, mode='specific')
+  with pytest.raises(checkpoints.CheckpointError, match='lacks 1 arrays: target/scale'):
+    load(path, made=richer)
+  state = start(tmp_path, made=richer, path=path, mode='specific', fallback_to_scratch=True).state
+  np.testing.assert_array_equal(state.params['scale'], np.ones([tiny.EMBED]))
+  np.testing.assert_array_equal(state.params['embedding'], np.full([tiny.VOCAB, tiny.EMBED], 12))
+  load(path, made=richer, fallback_to_scratch=True)
+  assert 'lacks 1 parameters, which are RANDOM: target/scale' in log.text
+
+
+# ---- Parameters alone ----------------------------------------------------------------------------
+def test_parameters_are_loaded_alone_with_their_step(saved):
+  params, step = load(saved / 'checkpoint_3', dtype='bfloat16')
+  assert step == 3
+  assert params.keys() == {'embedding', 'mlp'}
+  assert params['mlp']['wo'].dtype == jnp.bfloat16
+  np.testing.assert_array_equal(params['mlp']['wo'], np.full([tiny.MLP, tiny.VOCAB], 3))
+
+
+def test_a_model_with_fewer_parameters_reads_those_it_has(tmp_path):
+  save(tmp_path, 4, made=tiny.make_trainer(tiny.RicherModel))
+  params, _ = load(tmp_path / 'checkpoint_4')
+  assert params.keys() == {'embedding', 'mlp'}
+
+
+def test_the_optimizer_state_can_be_left_behind(saved, tmp_path):
+  state = start(
+    tmp_path,
+    path=str(saved),
+    fallback_to_scratch=True,
+    state_transformation_fns=state_transforms.remove_optimizer_state(),
+  ).state
+  assert int(state.step) == 0
+  assert float(state.params['embedding'][0, 0]) == 12
+  momentum = next(x for x in jax.tree.leaves(state.opt_state) if x.ndim == 2)
+  assert float(momentum[0, 0]) == 0
+
+
+def test_another_optimizer_is_refused_with_the_way_to_leave_its_state_behind(saved, tmp_path):
+  frozen = tiny.make_trainer(trainable=('mlp/.*',))
+  assert int(start(tmp_path, made=frozen, path=str(saved)).state.step) == 12
+  part = save(tmp_path / 'part', 2, made=frozen)
+  with pytest.raises(checkpoints.CheckpointError, match='remove_optimizer_state'):
+    start(tmp_path, path=str(part))
+
+
+def test_names_are_translated_by_an_assignment_map(saved):
+  params, _ = load(
+    saved / 'checkpoint_3', assignment_map=[('target/mlp/wi', 'target/mlp/wi'), (r'x/(.*)', None)]
+  )
+  assert float(params['mlp']['wi'][0, 0]) == 3
+  with pytest.raises(ValueError, match="'target/embeding', which is not there"):
+    load(saved / 'checkpoint_3', assignment_map=[('target/embedding', 'target/embeding')])
+
+
+# ---- The original's format -----------------------------------------------------------------------
+@pytest.fixture(scope='module')
+def legacy(tmp_path_factory):
+  arrays = {
+    'token_embedder/embedding': np.full([tiny.VOCAB, tiny.EMBED], 1, np.float32),
+    'mlp/wi/kernel': np.full([tiny.EMBED, tiny.MLP], 2, np.float32),
+    'mlp/wo/kernel': np.full([tiny.MLP, tiny.VOCAB], 3, np.float32),
+  }
+  path = tmp_path_factory.mktemp('legacy') / 'checkpoint_3000'
+  return legacy_checkpoints.save_t5x_checkpoint(path, arrays, step=3000)
+
+
+def translate(flat):
+  return {
+    'embedding': flat['token_embedder/embedding'],
+    'mlp': {name: flat[f'mlp/{name}/kernel'] for name in ('wi', 'wo')},
+  }
+
+
+FORMAT = checkpoints.LegacyFormat(translate=translate, base_pieces=7)
+
+
+def test_the_originals_folder_gives_parameters_and_step_and_a_new_optimizer(legacy, tmp_path, log):
+  state = start(tmp_path, FakeTokenizer(), path=str(legacy), mode='specific', legacy=FORMAT).state
+  assert int(state.step) == 3000
+  assert float(state.params['mlp']['wo'][0, 0]) == 3
+  assert all(not np.any(x) for x in jax.tree.leaves(state.opt_state) if x.ndim)
+  assert [int(x) for x in jax.tree.leaves(state.opt_state) if not x.ndim and int(x)] == [3000]
+  assert 'which start anew: state/optimizer' in log.text
+  params, step = load(legacy, legacy=FORMAT)
+  assert (step, float(params['mlp']['wi'][0, 0])) == (3000, 2)
+
+
+def test_the_originals_folder_asks_for_its_tokenizer_and_its_names(legacy):
+  with pytest.raises(checkpoints.CheckpointError, match=r'needs a tokenizer of 7 pieces, but .* 8'):
+    load(legacy, tokenizer=FakeTokenizer(num_base_pieces=8), legacy=FORMAT)
+  with pytest.raises(checkpoints.CheckpointError, match=r'bind RestoreCheckpointConfig\.legacy'):
+    load(legacy)
+
+
+def test_a_damaged_folder_of_the_original_is_refused_with_words(legacy, tmp_path):
+  copy = pathlib.Path(shutil.copytree(legacy, tmp_path / 'checkpoint_3000'))
+  (copy / 'checkpoint').write_bytes((copy / 'checkpoint').read_bytes()[:50])
+  with pytest.raises(checkpoints.CheckpointError, match='cut off'):
+    load(copy, legacy=FORMAT)
