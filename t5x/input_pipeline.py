@@ -1,0 +1,388 @@
+"""Batches for training and evaluation, made from registered seqio tasks in our own order.
+
+A task gives source, preprocessors and features; `t5x.stream` says which example comes when. The
+last preprocessor names, in its attribute `feature_converter`, the class that brings its features
+to fixed shapes. Example order, mixing and seeds do not depend on threads, prefetching or restarts.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+import difflib
+import importlib
+from typing import Any
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from t5x import stream
+from t5x.array_types import Batch
+
+_STREAM = 'stream/'
+_RAW = 'stream/raw/'  # fields as they were before features were made, for metrics and files
+_LARGEST_RAW = 1024  # numbers; larger fields (pictures, masks) are not kept
+_CURSOR_VERSION = 1
+
+
+@dataclasses.dataclass
+class DatasetConfig:
+  """What is read, and how it becomes batches.
+
+  Attributes:
+    mixture_or_task_name: a registered seqio task or mixture.
+    task_feature_lengths: sequence lengths; 'is_training' is True in training and False in
+      evaluation unless given.
+    split: of each task.
+    batch_size: rows of a batch.
+    shuffle: a new order in each epoch; else the order of the source (evaluation never shuffles).
+    seed: of order and augmentation; None is 0, so a run can always be repeated.
+    use_cached, pack, use_custom_packing_ops: must be False; they are here because gin files set it.
+    module: a Python module to import first, which registers tasks.
+    use_memory_cache: no effect: records are read by number, nothing is cached.
+    target_field_name: feature that holds the target's tokens.
+    trim_output_features: cut features that `task_feature_lengths` names.
+    virtual_shards: shards of the stream; the order depends on this number, never on hosts.
+  """
+
+  mixture_or_task_name: str
+  task_feature_lengths: Mapping[str, Any]
+  split: str
+  batch_size: int
+  shuffle: bool = True
+  seed: int | None = None
+  use_cached: bool = False
+  pack: bool = False
+  use_custom_packing_ops: bool = False
+  module: str | None = None
+  use_memory_cache: bool = True
+  target_field_name: str = 'targets'
+  trim_output_features: bool = True
+  virtual_shards: int = 1
+
+  def __post_init__(self):
+    for name in ('use_cached', 'pack', 'use_custom_packing_ops'):
+      if getattr(self, name):
+        raise ValueError(
+          f'DatasetConfig.{name} must be False: records come straight from the source'
+        )
+    if self.batch_size < 1 or self.virtual_shards < 1 or self.batch_size % self.virtual_shards:
+      raise ValueError(
+        f'batch_size={self.batch_size} must be a multiple of virtual_shards={self.virtual_shards}'
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySpec:
+  """Shape and dtype of one field of a batch."""
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+
+
+# ---- Tasks ---------------------------------------------------------------------------------------
+def get_mixture_or_task(name: str) -> seqio.Task | seqio.Mixture:
+  """A registered task or mixture.
+
+  Raises:
+    ValueError: for an unknown name, with the near ones.
+  """
+  known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
+  if name not in known:
+    near = difflib.get_close_matches(name, known) or sorted(known)
+    raise ValueError(f'there is no task or mixture {name!r}; did you mean one of {near}?')
+  return seqio.get_mixture_or_task(name)
+
+
+def _tasks_and_rates(cfg: DatasetConfig) -> tuple[list[seqio.Task], list[float]]:
+  if cfg.module:
+    importlib.import_module(cfg.module)
+  provider = get_mixture_or_task(cfg.mixture_or_task_name)
+  if isinstance(provider, seqio.Task):
+    return [provider], [1.0]
+  tasks = sorted(provider.tasks, key=lambda task: task.name)
+  return tasks, [float(provider.get_rate(task)) for task in tasks]
+
+
+def _source_of(task: seqio.Task) -> stream.RandomAccessSource:
+  if not isinstance(task.source, stream.RandomAccessSource):
+    raise ValueError(
+      f'the source of task {task.name!r} ({type(task.source).__name__}) cannot be read by record '
+      'number; give it num_examples, read and decode, as t5x.stream.TfdsSource has'
+    )
+  return task.source
+
+
+def _converter_step(task: seqio.Task) -> int:
+  """Which of the task's preprocessors makes the features."""
+  for i, preprocessor in enumerate(task.preprocessors):
+    if hasattr(preprocessor, 'feature_converter'):
+      return i
+  raise ValueError(
+    f'no preprocessor of task {task.name!r} has a feature_converter; its last one must make the '
+    "model's features, such as unified_io_preprocessor"
+  )
+
+
+def _preprocess(
+  task: seqio.Task, dataset: tf.data.Dataset, lengths: Mapping[str, Any], cfg: DatasetConfig
+) -> tf.data.Dataset:
+  """All preprocessors of a task; each example keeps its position, whatever becomes of a record."""
+  examples = _apply(task, dataset, lengths, cfg)
+  if stream.POSITION in examples.element_spec:
+    return examples
+
+  # Some preprocessor keeps only fields of its own: each record goes through all of them alone.
+  def one_record(record):
+    position = record[stream.POSITION]
+    made = _apply(task, tf.data.Dataset.from_tensors(record), lengths, cfg)
+    return made.map(lambda example: {**example, stream.POSITION: position})
+
+  return dataset.flat_map(one_record)
+
+
+def _apply(task, dataset, lengths, cfg):
+  seed = cfg.seed or 0  # of preprocessors that do not take theirs from the example
+  dataset = task.preprocess_precache(dataset, seed)
+  dataset = task.preprocess_postcache(dataset, lengths, seed)
+  dataset = task._validate_preprocessing(dataset)
+  if cfg.trim_output_features and set(lengths) & set(dataset.element_spec):
+    dataset = seqio.utils.trim_dataset(dataset, lengths, task.output_features)
+  return dataset
+
+
+def _options(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  options = tf.data.Options()
+  options.deterministic = True
+  options.threading.max_intra_op_parallelism = 1  # examples are parallel, not what is in them
+  return dataset.with_options(options)
+
+
+# ---- Training ------------------------------------------------------------------------------------
+def open_train(cfg: DatasetConfig) -> 'TrainBatches':
+  """Endless batches of a task or mixture, in an order that depends on the seed alone.
+
+  Raises:
+    ValueError: unknown task or split, a source that cannot be read by number.
+    FileNotFoundError: the files of a task are missing; the message says what builds them.
+  """
+  return TrainBatches(cfg)
+
+
+class TrainBatches:
+  """An iterator of batches whose place can be kept and found again in constant time."""
+
+  def __init__(self, cfg: DatasetConfig):
+    """Opens the sources and builds the graph; reads no record yet."""
+    self._cfg = cfg
+    self._tasks, self._rates = _tasks_and_rates(cfg)
+    self._lengths = {'is_training': True, **cfg.task_feature_lengths}
+    self._orders = [
+      stream.Order(t.name, _source_of(t).num_examples(cfg.split), cfg.seed or 0, cfg.shuffle)
+      for t in self._tasks
+    ]
+    self._cursor = stream.Cursor.start(len(self._tasks), cfg.virtual_shards)
+    self._dataset = self._build()
+    self._iterator: Iterator[Batch] | None = None
+
+  @property
+  def spec(self) -> dict[str, ArraySpec]:
+    """Shape and dtype of every field of a batch."""
+    return {
+      name: ArraySpec((self._cfg.batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
+      for name, spec in self._dataset.element_spec.items()
+      if not name.startswith(_STREAM)
+    }
+
+  def __iter__(self) -> 'TrainBatches':
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    if self._iterator is None:
+      self._iterator = self._dataset.as_numpy_iterator()
+    batch = dict(next(self._iterator))
+    names = [task.name for task in self._tasks]
+    self._cursor.advance(batch.pop(stream.TASK), batch.pop(stream.POSITION), names)
+    return batch
+
+  def state(self) -> dict[str, Any]:
+    """The place after the batches handed out so far: small, JSON can hold it."""
+    place = dataclasses.asdict(self._cursor)
+    return {'version': _CURSOR_VERSION, 'stream': self._identity(), **place}
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Goes to the place that `state` told, as if all batches before had been handed out.
+
+    Raises:
+      ValueError: the place belongs to another stream (seed, tasks, sizes, shards).
+    """
+    before, now = state['stream'], self._identity()
+    if changed := [name for name in now if before.get(name) != now[name]]:
+      told = '; '.join(f'{name} was {before.get(name)}, is {now[name]}' for name in changed)
+      raise ValueError(f'the checkpoint stands in another stream of examples: {told}')
+    self._cursor = stream.Cursor(
+      examples=state['examples'],
+      mixed=list(state['mixed']),
+      places=[[list(place) for place in shard] for shard in state['places']],
+    )
+    self.close()
+    self._dataset = self._build()
+
+  def close(self) -> None:
+    """Stops reading ahead."""
+    self._iterator = None
+
+  def _identity(self) -> dict[str, Any]:
+    cfg = self._cfg
+    return {
+      'seed': cfg.seed or 0,
+      'shuffle': cfg.shuffle,
+      'split': cfg.split,
+      'tasks': {order.task: order.size for order in self._orders},
+      'rates': self._rates,
+      'virtual_shards': cfg.virtual_shards,
+      **({'batch_size': cfg.batch_size} if cfg.virtual_shards > 1 else {}),
+    }
+
+  def _build(self) -> tf.data.Dataset:
+    shards = self._cfg.virtual_shards
+    parts = [self._shard(v).batch(self._cfg.batch_size // shards) for v in range(shards)]
+    dataset = parts[0]
+    if shards > 1:
+      dataset = tf.data.Dataset.zip(tuple(parts)).map(
+        lambda *rows: {name: tf.concat([row[name] for row in rows], 0) for name in rows[0]}
+      )
+    return _options(dataset).prefetch(2)
+
+  def _shard(self, shard: int) -> tf.data.Dataset:
+    """The examples of one virtual shard, from where its cursor stands."""
+    parts = [self._task_examples(number, shard) for number in range(len(self._tasks))]
+    if len(parts) == 1:
+      return parts[0]
+    choices = tf.data.Dataset.from_generator(
+      lambda: self._choices(shard), output_signature=tf.TensorSpec([None], tf.int64)
+    )
+    return tf.data.Dataset.choose_from_datasets(parts, choices.prefetch(2).unbatch())
+
+  def _choices(self, shard: int) -> Iterator[np.ndarray]:
+    """The tasks of this shard's rows, batch by batch."""
+    schedule = stream.MixingSchedule(self._rates, self._cursor.mixed)
+    size = self._cfg.batch_size
+    rows = size // self._cfg.virtual_shards
+    while True:
+      batch = np.array([next(schedule) for _ in range(size)], np.int64)
+      yield batch[shard * rows : (shard + 1) * rows]
+
+  def _task_examples(self, number: int, shard: int) -> tf.data.Dataset:
+    task, cfg, lengths = self._tasks[number], self._cfg, self._lengths
+    start, taken = self._cursor.places[shard][number]
+    dataset = stream.read_in_order(
+      task.source, cfg.split, self._orders[number],
+      start=start, shard=shard, num_shards=cfg.virtual_shards,
+    )  # fmt: skip
+    dataset = _preprocess(task, dataset, lengths, cfg)
+    converter = task.preprocessors[_converter_step(task)].feature_converter()
+
+    def finish(example):
+      made = converter.convert(example, lengths)
+      fields = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
+      position = {stream.POSITION: example[stream.POSITION], stream.TASK: np.int64(number)}
+      return {**fields, **position}
+
+    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).skip(taken)
+
+
+# ---- Evaluation ----------------------------------------------------------------------------------
+def open_eval(
+  cfg: DatasetConfig, task_name: str | None = None, *, num_examples: int | None = None
+) -> 'EvalBatches':
+  """Every example of one task, in the order of its source.
+
+  Args:
+    cfg: what is read.
+    task_name: a task of the mixture; None where the configuration names a task.
+    num_examples: only so many, from the first.
+
+  Raises:
+    ValueError: unknown task or split, a source that cannot be read by number.
+    FileNotFoundError: the files of the task are missing; the message says what builds them.
+  """
+  return EvalBatches(cfg, task_name or cfg.mixture_or_task_name, num_examples)
+
+
+class EvalBatches:
+  """Pairs (batch, examples); may be iterated again and again, with equal results.
+
+  `examples` holds the raw fields of each row as they were before features were made, pictures
+  left out, `meta/...` included, text as str. The last batch is filled up with copies of its first
+  row: rows beyond `len(examples)` are padding.
+  """
+
+  def __init__(self, cfg: DatasetConfig, task_name: str, num_examples: int | None):
+    """Opens the source and builds the graph; reads no record yet."""
+    if cfg.module:
+      importlib.import_module(cfg.module)
+    task = get_mixture_or_task(task_name)
+    if not isinstance(task, seqio.Task):
+      raise ValueError(f'{task_name!r} is a mixture; evaluate its tasks one by one')
+    self._batch_size = cfg.batch_size
+    lengths = {'is_training': False, **cfg.task_feature_lengths}
+    order = stream.Order(
+      task.name, _source_of(task).num_examples(cfg.split), cfg.seed or 0, shuffle=False
+    )
+    records = stream.read_in_order(task.source, cfg.split, order, num_epochs=1)
+    step = _converter_step(task)
+    steps = [*task.preprocessors[:step], _keep_raw_fields, *task.preprocessors[step:]]
+    examples = _preprocess(task.replace(preprocessors=steps), records, lengths, cfg)
+    converter = task.preprocessors[step].feature_converter()
+
+    def finish(example):
+      made = converter.convert(example, lengths)
+      kept = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
+      raw = {k.removeprefix(_RAW): v for k, v in example.items() if k.startswith(_RAW)}
+      return kept, raw | {k: v for k, v in example.items() if k.startswith('meta/')}
+
+    examples = examples.take(-1 if num_examples is None else num_examples)
+    examples = examples.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    self._dataset = _options(examples).prefetch(2 * cfg.batch_size)
+
+  def __iter__(self) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
+    rows, examples = [], []
+    for fields, raw in self._dataset.as_numpy_iterator():
+      rows.append(fields)
+      examples.append({name: _plain(value) for name, value in raw.items()})
+      if len(rows) == self._batch_size:
+        yield _stack(rows), examples
+        rows, examples = [], []
+    if rows:
+      yield _stack(rows + rows[:1] * (self._batch_size - len(rows))), examples
+
+
+def _keep_raw_fields(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """Puts copies of all small fields aside, under names that the next step passes on."""
+
+  def keep(example):
+    small = {k: v for k, v in example.items() if not isinstance(v, Mapping) and _is_small(v)}
+    return {**example, **{_RAW + k: v for k, v in small.items() if not k.startswith(_STREAM)}}
+
+  return dataset.map(keep, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _is_small(value: tf.Tensor | tf.RaggedTensor) -> bool:
+  if isinstance(value, tf.RaggedTensor) or value.shape.rank is None or value.shape.rank > 2:
+    return False
+  return (value.shape.num_elements() or 0) <= _LARGEST_RAW
+
+
+def _plain(value: Any) -> Any:
+  """Bytes and arrays of bytes as text, other values as they are."""
+  if isinstance(value, bytes):
+    return value.decode('utf-8', 'replace')
+  if isinstance(value, np.ndarray) and value.dtype == object:
+    texts = np.empty(value.shape, object)
+    texts.flat = [_plain(item) for item in value.flat]
+    return texts
+  return value
+
+
+def _stack(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+  return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -1,0 +1,359 @@
+"""Which example comes n-th: permutations, mixing, seeds, random-access sources and the cursor.
+
+A task's records are read epoch by epoch, each epoch in its own order; position p of a task is
+record `order(p % size)` of epoch `p // size`. Nothing but numbers is shuffled, so any position can
+be sought at once. A mixture takes its n-th example from the task that `MixingSchedule` names.
+
+A task's preprocessors may turn a record into any number of examples. So the examples of a task are
+those of position 0, then those of position 1 and so on, and a place in it is (position, examples
+of this position already taken): `Cursor` keeps that pair for each task, and the number of examples
+handed out. Example n of a run is a function of (seed, n) through these numbers alone.
+
+With V virtual shards the positions p with p % V == v belong to shard v, which fills rows
+[v * batch / V, (v + 1) * batch / V) of every batch.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+import difflib
+import fractions
+import functools
+import hashlib
+import math
+import os
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import seqio
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+CHUNK = 64  # records read at once
+SEED, POSITION, TASK = 'stream/seed', 'stream/position', 'stream/task'  # fields of an example
+_WORD = 2**64
+
+
+# ---- Random numbers that depend on nothing but their arguments -----------------------------------
+def key_of(*parts: Any) -> int:
+  """A 64-bit number from anything printable: key_of(17, 'vqa', 'order')."""
+  digest = hashlib.sha256('\0'.join(map(str, parts)).encode()).digest()
+  return int.from_bytes(digest[:8], 'little')
+
+
+def scramble(values: np.ndarray, key: int) -> np.ndarray:
+  """Random-looking uint64 numbers, one for each value and key (the mixing steps of splitmix64)."""
+  x = values.astype(np.uint64) + np.uint64((key + 0x9E3779B97F4A7C15) % _WORD)
+  for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+    x = (x ^ (x >> np.uint64(shift))) * np.uint64(factor)
+  return x ^ (x >> np.uint64(31))
+
+
+def permute(indices: np.ndarray, size: int, key: int) -> np.ndarray:
+  """Where a random permutation of range(size) sends `indices`; any of them at the same cost.
+
+  A Feistel network permutes the next power of 4; what falls outside of the range is sent on until
+  it falls inside.
+
+  Args:
+    indices: int64 in [0, size).
+    size: length of the range.
+    key: chooses the permutation.
+  """
+  half = max(1, math.ceil(math.log2(max(size, 2)) / 2))
+  low = np.uint64(2**half - 1)
+  values = indices.astype(np.uint64)
+  outside = np.ones(values.shape, bool)
+  while outside.any():
+    moved = values[outside]
+    left, right = moved >> np.uint64(half), moved & low
+    for turn in range(6):
+      left, right = right, left ^ (scramble(right, key + turn) & low)
+    values[outside] = (left << np.uint64(half)) | right
+    outside = values >= size
+  return values.astype(np.int64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+  """The order in which a task's records come, epoch after epoch."""
+
+  task: str
+  size: int
+  seed: int
+  shuffle: bool
+
+  def records(self, positions: np.ndarray) -> np.ndarray:
+    """The record at each position, int64."""
+    epochs, offsets = np.divmod(positions, self.size)
+    if not self.shuffle:
+      return offsets
+    records = np.empty_like(offsets)
+    for epoch in np.unique(epochs):
+      here = epochs == epoch
+      key = key_of(self.seed, self.task, 'order', epoch)
+      records[here] = permute(offsets[here], self.size, key)
+    return records
+
+  def seeds(self, positions: np.ndarray) -> np.ndarray:
+    """The seed of the example made from each position: int32 [n, 2], by record and epoch."""
+    epochs = positions // self.size
+    numbers = scramble(self.records(positions), key_of(self.seed, self.task, 'seed'))
+    return scramble(numbers + epochs.astype(np.uint64), 0).view(np.int32).reshape(-1, 2)
+
+
+# ---- Mixing --------------------------------------------------------------------------------------
+class MixingSchedule:
+  """Which task each example of a mixture is taken from; the same for every seed.
+
+  After any number n of examples, every task has been taken within one example of n x its share
+  (R. Tijdeman, "The chairman assignment problem", 1980). The counts are the whole state.
+  """
+
+  def __init__(self, rates: Sequence[float], counts: Sequence[int] | None = None):
+    """Starts at the beginning, or where `counts` examples of each task have been taken."""
+    exact = [fractions.Fraction(repr(float(rate))) for rate in rates]
+    if not exact or min(exact) <= 0:
+      raise ValueError(f'the rates of a mixture must be above 0; they are {list(rates)}')
+    scale = math.lcm(*(rate.denominator for rate in exact))
+    weights = [int(rate * scale) for rate in exact]
+    self._weights = np.array(weights, np.int64) // math.gcd(*weights)
+    self._total = int(self._weights.sum())
+    self.counts = np.array(counts or [0] * len(rates), np.int64)
+    self._behind = int(self.counts.sum()) % self._total * self._weights
+    self._behind = self._behind - self._total * (self.counts - self._whole_periods())
+    if np.abs(self._behind).max() >= self._total:
+      raise ValueError(f'no mixture with rates {list(rates)} has taken {list(counts)} examples')
+
+  def _whole_periods(self):
+    return int(self.counts.sum()) // self._total * self._weights
+
+  def __iter__(self) -> Iterator[int]:
+    return self
+
+  def __next__(self) -> int:
+    self._behind += self._weights
+    pairs = 2 * len(self._weights) - 2
+    may = self._behind * pairs >= self._total
+    urgency = ((pairs - 1) * self._total - pairs * self._behind) / self._weights
+    chosen = int(np.where(may, urgency, np.inf).argmin())
+    self._behind[chosen] -= self._total
+    self.counts[chosen] += 1
+    return chosen
+
+
+# ---- The place in a stream -----------------------------------------------------------------------
+@dataclasses.dataclass
+class Cursor:
+  """How far a stream has been handed out: a few numbers, kept in checkpoints as JSON.
+
+  Attributes:
+    examples: handed out so far, of all tasks and shards.
+    mixed: the same, task by task.
+    places: [shard][task] -> [position, examples of this position already taken].
+  """
+
+  examples: int
+  mixed: list[int]
+  places: list[list[list[int]]]
+
+  @classmethod
+  def start(cls, num_tasks: int, num_shards: int) -> 'Cursor':
+    """The place before the first example."""
+    places = [[[shard, 0] for _ in range(num_tasks)] for shard in range(num_shards)]
+    return cls(examples=0, mixed=[0] * num_tasks, places=places)
+
+  def advance(self, tasks: np.ndarray, positions: np.ndarray, names: Sequence[str]) -> None:
+    """Takes note of the rows of one batch, in order.
+
+    Raises:
+      ValueError: a task's preprocessors have changed the order of its examples.
+    """
+    rows = len(tasks) // len(self.places)
+    for row, (task, position) in enumerate(zip(tasks.tolist(), positions.tolist(), strict=True)):
+      place = self.places[row // rows][task]
+      if position < place[0]:
+        raise ValueError(
+          f'the preprocessors of {names[task]!r} change the order of examples; a stream that can '
+          'be resumed needs preprocessors that keep it (no shuffle, no interleave)'
+        )
+      self.places[row // rows][task] = [position, 1 + (place[1] if position == place[0] else 0)]
+      self.mixed[task] += 1
+    self.examples += len(tasks)
+
+
+# ---- Sources -------------------------------------------------------------------------------------
+@runtime_checkable
+class RandomAccessSource(Protocol):
+  """What a seqio source must offer to be streamed in our order."""
+
+  def num_examples(self, split: str) -> int:
+    """The number of records."""
+
+  def read(self, split: str, records: np.ndarray) -> np.ndarray:
+    """The records of these numbers as they are stored: an object array of bytes."""
+
+  def decode(self, split: str, stored: tf.Tensor) -> dict[str, Any]:
+    """One stored record -> its fields, in TensorFlow."""
+
+
+class TfdsSource(seqio.DataSource):
+  """A TFDS folder in a format with random access (ArrayRecord), read by record number."""
+
+  def __init__(
+    self,
+    tfds_name: str,
+    *,
+    splits: Mapping[str, str] | None = None,
+    data_dir: str | Callable[[], str | None] | None = None,
+    build_command: str | None = None,
+  ):
+    """Touches no file before the first use.
+
+    Args:
+      tfds_name: 'name:version' or 'name/config:version'.
+      splits: our name of a split -> TFDS's, such as 'train[2000:]'; None for those of the folder.
+      data_dir: the root folder, or a function that tells it. `--tfds_data_dir` goes before it;
+        without either it is ~/tensorflow_datasets.
+      build_command: what makes the folder, for the message when it is missing.
+    """
+    self.tfds_name, self._given_splits = tfds_name, splits
+    self._data_dir, self._build_command = data_dir, build_command
+    super().__init__(splits=())
+
+  @property
+  def folder(self) -> str:
+    """The folder of the dataset, wherever the root is at this moment."""
+    override = seqio.utils._TFDS_DATA_DIR_OVERRIDE  # what --tfds_data_dir sets
+    root = override or (self._data_dir() if callable(self._data_dir) else self._data_dir)
+    root = os.path.expanduser(root or os.path.join('~', 'tensorflow_datasets'))
+    return os.path.join(root, *self.tfds_name.replace(':', '/').split('/'))
+
+  @property
+  def builder(self) -> tfds.core.DatasetBuilder:
+    """The dataset on disk.
+
+    Raises:
+      FileNotFoundError: it is not there; the message says what builds it.
+    """
+    return _builder(self.folder, self._build_command)
+
+  @property
+  def splits(self) -> Sequence[str]:
+    return tuple(self._given_splits or self.builder.info.splits)
+
+  def _tfds_split(self, split: str) -> str:
+    if split not in self.splits:
+      near = difflib.get_close_matches(split, self.splits) or list(self.splits)
+      raise ValueError(f'{self.tfds_name} has no split {split!r}; did you mean one of {near}?')
+    return self._given_splits[split] if self._given_splits else split
+
+  def num_examples(self, split: str) -> int:
+    """The number of records."""
+    return self.builder.info.splits[self._tfds_split(split)].num_examples
+
+  def num_input_examples(self, split: str) -> int | None:
+    """seqio's name for the number of records."""
+    return self.num_examples(split)
+
+  def read(self, split: str, records: np.ndarray) -> np.ndarray:
+    """The serialized records of these numbers: object array of bytes."""
+    stored = _stored_records(self.folder, self._build_command, self._tfds_split(split))
+    return np.array(stored.__getitems__([int(i) for i in records]), object)
+
+  def decode(self, split: str, stored: tf.Tensor) -> dict[str, Any]:
+    """One serialized record -> its fields; pictures are decoded here, once an example."""
+    del split
+    return self.builder.info.features.deserialize_example(stored)
+
+  def record(self, split: str, index: int) -> dict[str, Any]:
+    """One record as nested numpy values."""
+    (stored,) = self.read(split, np.array([index]))
+    return tfds.as_numpy(self.decode(split, tf.constant(stored)))
+
+  @property
+  def supports_arbitrary_sharding(self) -> bool:
+    return True
+
+  def list_shards(self, split: str) -> Sequence[str]:
+    return [f'{self.tfds_name}:{split}']
+
+  def get_dataset(
+    self,
+    split: str = 'train',
+    shuffle: bool = True,
+    seed: int | None = None,
+    shard_info: seqio.ShardInfo | None = None,
+    **unused: Any,
+  ) -> tf.data.Dataset:
+    """One epoch for plain seqio (visualiser, a user's own loop), in our order."""
+    shard = shard_info or seqio.ShardInfo(index=0, num_shards=1)
+    order = Order(self.tfds_name, self.num_examples(split), seed or 0, shuffle)
+    return read_in_order(
+      self, split, order, shard=shard.index, num_shards=shard.num_shards, num_epochs=1
+    )
+
+
+@functools.cache
+def _builder(folder: str, build_command: str | None) -> tfds.core.DatasetBuilder:
+  if not tf.io.gfile.exists(os.path.join(folder, 'dataset_info.json')):
+    how = f'build it with: {build_command}' if build_command else 'build it first'
+    raise FileNotFoundError(
+      f'there is no dataset in {folder}; {how} (or give another folder by --tfds_data_dir)'
+    )
+  return tfds.builder_from_directory(folder)
+
+
+@functools.cache
+def _stored_records(folder: str, build_command: str | None, split: str) -> Any:
+  builder = _builder(folder, build_command)
+  raw = tfds.decode.DeserializeMethod.RAW_BYTES
+  try:
+    return builder.as_data_source(split=split, deserialize_method=raw)
+  except NotImplementedError as error:
+    raise ValueError(
+      f'{folder} is stored as {builder.info.file_format.value}, whose records cannot be read by '
+      'number; build it again with file_format=array_record'
+    ) from error
+
+
+# ---- A task's records as a dataset ---------------------------------------------------------------
+def read_in_order(
+  source: RandomAccessSource,
+  split: str,
+  order: Order,
+  *,
+  start: int | None = None,
+  shard: int = 0,
+  num_shards: int = 1,
+  num_epochs: int | None = None,
+) -> tf.data.Dataset:
+  """The records of a shard from a position on, decoded, with seed and position.
+
+  Args:
+    source: where they are read.
+    split: of the source.
+    order: which record comes when.
+    start: first position; None for the shard's first.
+    shard, num_shards: positions p with p % num_shards == shard.
+    num_epochs: None for ever.
+
+  Raises:
+    ValueError: the split is empty.
+  """
+  if not order.size:
+    raise ValueError(f'the split {split!r} of {order.task!r} has no examples')
+  end = 2**62 if num_epochs is None else num_epochs * order.size
+  positions = tf.data.Dataset.range(shard if start is None else start, end, num_shards)
+
+  def read(chunk):
+    return source.read(split, order.records(chunk)), order.seeds(chunk)
+
+  def fetch(chunk):
+    stored, seeds = tf.numpy_function(read, [chunk], (tf.string, tf.int32), stateful=False)
+    return tf.ensure_shape(stored, [None]), tf.ensure_shape(seeds, [None, 2]), chunk
+
+  def decode(stored, seed, position):
+    return {**source.decode(split, stored), SEED: seed, POSITION: position}
+
+  stored = positions.batch(CHUNK).map(fetch).prefetch(2).unbatch()
+  return stored.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
