@@ -1,6 +1,8 @@
 """The dataset builds: official files in, TFDS out; what is broken is named, skipped and counted."""
 
 import json
+import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -9,10 +11,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from create_data.demo_world import make
 from create_data.tfdatasets import records
 from create_data.tfdatasets.coco_all import build as coco_build
 from create_data.tfdatasets.refcoco import build as refcoco_build
+from tests.testdata import tiny_world
 
 # tensorflow_datasets asks protobuf in an outdated way when it reads a dataset's metadata.
 pytestmark = pytest.mark.filterwarnings(r'ignore:label\(\) is deprecated:DeprecationWarning')
@@ -34,18 +36,15 @@ def change(path, edit):
 @pytest.fixture(scope='module')
 def built(tmp_path_factory):
   """A small world with both datasets built from it; not to be changed by tests."""
-  world, root = tmp_path_factory.mktemp('world'), tmp_path_factory.mktemp('tfds')
-  make.make(world, make.WorldConfig(train=4, easy=0, val=4, test=4))
-  coco_build.build(root, world / 'vqa', world / 'coco', splits=('train', 'val', 'test'))
-  refcoco_build.build(root, world / 'refcoco', world / 'coco', splits=('train', 'val', 'test'))
-  return world, root
+  folder = tmp_path_factory.mktemp('built')
+  root = tiny_world.build(folder)
+  return folder / 'world', root
 
 
 @pytest.fixture
 def world(tmp_path):
   """A small world of one's own."""
-  make.make(tmp_path / 'world', make.WorldConfig(train=4, easy=0, val=4, test=4))
-  return tmp_path / 'world'
+  return tiny_world.write(tmp_path / 'world')
 
 
 def build_coco(world, splits=SPLITS, **options):
@@ -284,14 +283,17 @@ def test_two_processes_write_what_one_writes(built, tmp_path, monkeypatch):
   assert [e['image'] for e in one] == [e['image'] for e in two]
 
 
-def test_building_imports_neither_tensorflow_nor_jax():
+def test_building_imports_neither_tensorflow_nor_jax(built, tmp_path):
   code = (
-    'import sys; from create_data.demo_world import make; '
-    'from create_data.tfdatasets.coco_all import build; '
-    'from create_data.tfdatasets.refcoco import build; '
+    'import pathlib, sys; world, root = map(pathlib.Path, sys.argv[1:])\n'
+    'from create_data.tfdatasets.coco_all import build\n'
+    'build.build(root, world / "vqa", world / "coco")\n'
+    'from create_data.tfdatasets.refcoco import build\n'
+    'build.build(root, world / "refcoco", world / "coco", splits=["val"])\n'
     'sys.exit(bool({"tensorflow", "jax"} & set(sys.modules)))'
   )
-  subprocess.run([sys.executable, '-c', code], check=True)
+  environment = {**os.environ, 'PYTHONPATH': str(pathlib.Path(__file__).parents[3])}
+  subprocess.run([sys.executable, '-c', code, built[0], tmp_path], check=True, env=environment)
 
 
 # ---- refcoco -------------------------------------------------------------------------------------
