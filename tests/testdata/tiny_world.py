@@ -10,7 +10,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 def write(folder: pathlib.Path, *, scenes: int = 4) -> pathlib.Path:
-  """Writes the official files of `scenes` scenes a split (and the photographs); returns `folder`."""
+  """Writes the official files of `scenes` scenes a split and the photographs; returns `folder`."""
   make.make(folder, make.WorldConfig(train=scenes, easy=0, val=scenes, test=scenes))
   return folder
 

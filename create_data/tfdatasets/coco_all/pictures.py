@@ -2,6 +2,8 @@
 
 import pathlib
 
+import tensorflow_datasets as tfds
+
 from create_data.tfdatasets import records
 
 
@@ -26,23 +28,21 @@ def find(
   for folder in tried:
     if folder.is_dir():
       return folder
-  if any((tfds_dir / 'coco' / '2017').glob('*/dataset_info.json')):
-    return _from_tfds(split, tfds_dir, tfds_dir / 'coco' / 'pictures' / name)
+  if prepared := sorted((tfds_dir / 'coco' / '2017').glob('*/dataset_info.json')):
+    return _from_tfds(split, prepared[-1].parent, tfds_dir / 'coco' / 'pictures' / name)
   raise FileNotFoundError(
     f'no pictures of split {split!r}: tried {", ".join(map(str, tried))} and coco/2017 in '
     f'{tfds_dir}; put them there or pass --images_dir'
   )
 
 
-def _from_tfds(split: str, tfds_dir: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-  """Writes the pictures of TFDS's coco/2017 into files, once."""
-  import tensorflow_datasets as tfds
-
+def _from_tfds(split: str, dataset: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+  """Writes the pictures of a prepared coco/2017 (its folder is `dataset`) into files, once."""
   if folder.is_dir():
     return folder
   partial = folder.with_name(f'{folder.name}.partial')
   partial.mkdir(parents=True, exist_ok=True)
-  examples = tfds.builder('coco/2017', data_dir=tfds_dir).as_dataset(
+  examples = tfds.builder_from_directory(dataset).as_dataset(  # the one place that loads TensorFlow
     split=records.TFDS_SPLITS.get(split, split), decoders={'image': tfds.decode.SkipDecoding()}
   )
   for example in tfds.as_numpy(examples):

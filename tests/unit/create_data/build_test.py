@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -237,6 +238,37 @@ def test_pictures_may_lie_beside_the_annotations_or_in_a_folder_of_their_own(wor
   with pytest.raises(FileNotFoundError, match=r"no pictures of split 'val'.*--images_dir"):
     build_coco(world)
   assert build_coco(world, images_dir=moved)[1] == 0
+
+
+def test_pictures_are_taken_from_the_public_tfds_dataset_where_no_folder_has_them(world):
+  import tensorflow as tf
+
+  folder = world.parent / 'tfds' / 'coco' / '2017' / '1.1.0'
+  folder.mkdir(parents=True)
+  splits = {'train': 'train', 'val': 'validation'}
+  for split, name in splits.items():
+    with tf.io.TFRecordWriter(str(folder / f'coco-{name}.tfrecord-00000-of-00001')) as writer:
+      for path in sorted((world / 'coco' / f'{split}2017').iterdir()):
+        fields = {'image': path.read_bytes(), 'image/filename': path.name.encode()}
+        features = {
+          key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+          for key, value in fields.items()
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        writer.write(example.SerializeToString())
+    shutil.rmtree(world / 'coco' / f'{split}2017')
+  tfds.folder_dataset.write_metadata(
+    data_dir=folder,
+    features={'image': tfds.features.Image(), 'image/filename': tfds.features.Text()},
+    split_infos=[
+      tfds.core.SplitInfo(name=name, shard_lengths=[4], num_bytes=0) for name in splits.values()
+    ],
+    version='1.1.0',
+    check_data=False,
+  )
+  path, skipped = build_coco(world)
+  assert skipped == 0
+  assert file_names(path.parents[1]) == [f'{TRAIN + i:012d}.png' for i in range(4)]
 
 
 def test_a_failing_build_leaves_the_old_dataset_and_no_rest(world):
