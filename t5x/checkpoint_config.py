@@ -77,7 +77,7 @@ class RestoreCheckpointConfig:
   """What to start from.
 
   Attributes:
-    path: a checkpoint ('specific') or a folder of checkpoints ('latest', 'all'); empty for none.
+    path: a checkpoint ('specific') or a folder of checkpoints ('latest', 'all'); None or empty: none.
     mode: which one; 'all' serves evaluation only.
     assignment_map: (regex of a wanted name, template of the stored name or None to leave it out).
     strict: of T5X, where it spoke of TensorFlow checkpoints; those are not read here.
@@ -89,7 +89,7 @@ class RestoreCheckpointConfig:
     legacy: needed to read a folder of the original's format.
   """
 
-  path: str | Sequence[str] = ''
+  path: str | Sequence[str] | None = None
   mode: str = 'latest'
   assignment_map: Sequence[state_transforms.Rule] | None = None
   strict: bool = True
@@ -135,7 +135,7 @@ def find(config: RestoreCheckpointConfig) -> list[str]:
   Raises:
     CheckpointError: when a path does not exist or holds no checkpoint.
   """
-  paths = [config.path] if isinstance(config.path, str) else list(config.path)
+  paths = [config.path] if isinstance(config.path, str) else list(config.path or ())
   return [found for path in paths if path for found in _find(path, config.mode)]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import os
+import time
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -24,35 +25,18 @@ from t5x.checkpoint_config import (
   PREFIX,
   CheckpointConfig,
   CheckpointError,
-  LegacyFormat,
   RestoreCheckpointConfig,
   SaveCheckpointConfig,
   Tokenizer,
   find,
   kind_of,
-  run_manifest,
   steps_in,
-)
+)  # fmt: skip
 from t5x.models import BaseModel
 from t5x.partitioning import PjitPartitioner, path_names
 from t5x.train_state import StatePlan, TrainState, abstract_tree
 
 _CHOOSE_TOKENIZER = 'set config.LLAMA_TOKENIZER_PATH or UIO2_TOKENIZER to its file'
-
-__all__ = [
-  'CheckpointConfig',
-  'CheckpointError',
-  'CheckpointStore',
-  'LegacyFormat',
-  'RestoreCheckpointConfig',
-  'Restored',
-  'SaveCheckpointConfig',
-  'find',
-  'load_params',
-  'restore_or_init',
-  'run_manifest',
-  'steps_in',
-]
 
 
 # ---- Saving --------------------------------------------------------------------------------------
@@ -90,14 +74,18 @@ class CheckpointStore:
     """Whether the period asks for a checkpoint after `step` updates."""
     return bool(self.config.period) and step % self.config.period == 0
 
-  def save(self, step: int, state: TrainState, cursor: Mapping[str, Any]) -> None:
+  def save(self, step: int, state: TrainState, cursor: Mapping[str, Any]) -> float:
     """Copies the state to the host and returns; it is written in the background.
 
     Args:
       step: updates made.
       state: after them.
       cursor: of the batches handed out so far, anything JSON can hold.
+
+    Returns:
+      The seconds for which training stood still.
     """
+    start = time.monotonic()
     leaves = dict(zip(_names(state), jax.tree.leaves(state), strict=True))
     if self.config.dtype:
       dtype = jnp.dtype(self.config.dtype)
@@ -107,8 +95,9 @@ class CheckpointStore:
       data=ocp.args.JsonSave(dict(cursor)),
       manifest=ocp.args.JsonSave(self.manifest),
     )
-    if self._manager.save(step, args=args, force=True):
-      logging.info('Saving %s/%s_%d.', self.folder, PREFIX, step)
+    self._manager.save(step, args=args, force=True)
+    logging.info('Saving %s/%s_%d.', self.folder, PREFIX, step)
+    return time.monotonic() - start
 
 
 def _names(state: TrainState) -> list[str]:
@@ -127,11 +116,12 @@ def _is_param(name: str) -> bool:
 
 # ---- Restoring -----------------------------------------------------------------------------------
 class Restored(NamedTuple):
-  """What a run starts from. `origin` says where it came from; `cursor` is None for a new stream."""
+  """What a run starts from. `cursor` is None for a new stream."""
 
   state: TrainState
   cursor: dict[str, Any] | None
-  origin: str
+  origin: str  # path of a checkpoint, or 'scratch'
+  seconds: float  # that it took
 
 
 class _Stored(NamedTuple):
@@ -156,19 +146,21 @@ def restore_or_init(
   Raises:
     CheckpointError: when the checkpoint to take cannot be taken.
   """
-  folder = os.path.abspath(folder)
+  began, folder = time.monotonic(), os.path.abspath(folder)
   if steps := steps_in(folder):
     path = os.path.join(folder, f'{PREFIX}_{steps[-1]}')
     logging.info('Resuming this run from %s.', path)
-    return Restored(*_restore(path, plan, RestoreCheckpointConfig(restore_dataset=True), tokenizer))
+    found = _restore(path, plan, RestoreCheckpointConfig(restore_dataset=True), tokenizer)
+    return Restored(*found, path, time.monotonic() - began)
   given = find(config.restore) if config.restore else []
   if not given:
     logging.info('%s has no checkpoint and none is given: starting from scratch.', folder)
-    return Restored(plan.init(), None, 'scratch')
+    return Restored(plan.init(), None, 'scratch', time.monotonic() - began)
   if len(given) > 1:
     raise CheckpointError(f'a run starts from one checkpoint, but {len(given)} are given: {given}')
   logging.info('%s has no checkpoint: starting from %s.', folder, given[0])
-  return Restored(*_restore(given[0], plan, config.restore, tokenizer))
+  found = _restore(given[0], plan, config.restore, tokenizer)
+  return Restored(*found, given[0], time.monotonic() - began)
 
 
 def _restore(path, plan, config, tokenizer):
@@ -189,7 +181,7 @@ def _restore(path, plan, config, tokenizer):
     started = optimizers.at_step(state.opt_state, state.step)
     state = dataclasses.replace(state, opt_state=started)
   cursor = _json(path, 'data') if config.restore_dataset and kind_of(path) == 'ours' else None
-  return state, cursor, path
+  return state, cursor
 
 
 def load_params(

@@ -43,6 +43,7 @@ class StatsHook(Hook):
     self._window: Metrics | None = None
     self._first = self._last = 0
     self._waiting: tuple[int, int, Metrics, float] | None = None
+    self._notes: dict[str, float] = {}
     self._start = self._since = time.monotonic()
 
   def after_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
@@ -55,6 +56,10 @@ class StatsHook(Hook):
     self._last = step
     if step % self.period == 0:
       self._hand_over()
+
+  def note(self, name: str, value: float) -> None:
+    """A number of the host's own that goes into the next report."""
+    self._notes[name] = value
 
   def check(self) -> None:
     """Waits for every step so far; raises FloatingPointError if one was not finite.
@@ -89,6 +94,8 @@ class StatsHook(Hook):
     values['timing/steps_per_second'] = steps / max(seconds, 1e-9)
     values['timing/examples_per_second'] = steps * self.batch_size / max(seconds, 1e-9)
     values['timing/uptime'] = time.monotonic() - self._start
+    values |= self._notes
+    self._notes = {}
     self.writer.write('train', last, values)
     self._check(first, last, not_finite)
 

@@ -19,7 +19,8 @@ import seqio
 from t5x import checkpoints, input_pipeline
 from t5x import loggers as loggers_lib
 from t5x.array_types import Batch, PyTree
-from t5x.checkpoints import CheckpointConfig, CheckpointStore, Tokenizer
+from t5x.checkpoint_config import CheckpointConfig, Tokenizer, run_manifest
+from t5x.checkpoints import CheckpointStore
 from t5x.hooks import EvalHook, Hook, ProfileHook, ProgressBar, StatsHook
 from t5x.input_pipeline import DatasetConfig
 from t5x.models import BaseModel
@@ -55,9 +56,10 @@ def train(
   config_text: Callable[[], str] | None = None,
   open_batches: Callable[[DatasetConfig], Any] = input_pipeline.open_train,
 ) -> TrainState:
-  """Trains until `total_steps` updates are made, those of the checkpoint it started from included.
+  """Trains until `total_steps` updates are made; returns the state after the last.
 
   Restores, in this order: the newest checkpoint in `model_dir`, `checkpoint_cfg.restore`, scratch.
+  The updates that a checkpoint brings count.
 
   Args:
     model, optimizer, partitioner: what is trained, how, and on which mesh.
@@ -65,7 +67,7 @@ def train(
     train_eval_dataset_cfg: what the loss is measured on, `eval_steps` batches of each task.
     infer_eval_dataset_cfg: what `inference_evaluator_cls` makes predictions for and scores.
     checkpoint_cfg, model_dir: when to save and what to start from; the folder of the run.
-    random_seed: of parameters and dropout; None draws one, which the run then keeps.
+    random_seed: of parameters, dropout and, where the data has none, its order; None draws one.
     eval_period: steps between evaluations of both kinds; 0 for none.
     stats_period: steps between reports; None: as often as it is evaluated or saved.
     trainable: path patterns of the parameters to train; the others stay as they are.
@@ -73,22 +75,28 @@ def train(
     tokenizer: of the text; a checkpoint made with another one is refused.
     use_wandb, hooks: report to Weights & Biases too; called after each step, after ours.
     debug, config_text: switches; the configuration, to be written to `model_dir`.
-
-  Returns:
-    The state after the last step.
   """
   debug, seed = debug or DebugConfig(), choose_seed(random_seed, model_dir)
-  batches = open_batches(train_dataset_cfg)
+  batches = open_batches(with_seed(train_dataset_cfg, seed))
   trainer = Trainer(
     model, optimizer, partitioner, batches.spec, seed=seed, trainable=trainable,
     num_microbatches=num_microbatches, sum_microbatches=sum_microbatches,
   )  # fmt: skip
+  evaluators = {}
+  if train_eval_dataset_cfg:
+    evaluators['training_eval'] = TeacherForced(trainer, train_eval_dataset_cfg, eval_steps)
+  if infer_eval_dataset_cfg and inference_evaluator_cls:
+    log_dir = os.path.join(model_dir, 'inference_eval')
+    evaluators['inference_eval'] = inference_evaluator_cls(
+      model=model, dataset_cfg=infer_eval_dataset_cfg, partitioner=partitioner, log_dir=log_dir
+    ).evaluate
   restored = checkpoints.restore_or_init(checkpoint_cfg, model_dir, trainer.plan, tokenizer)
   if restored.cursor is not None:
     batches.restore(restored.cursor)
   steps = debug.steps(int(restored.state.step), total_steps)
-  manifest = checkpoints.run_manifest(tokenizer, seed=seed, origin=restored.origin)
+  manifest = run_manifest(tokenizer, seed=seed, origin=restored.origin)
   write_run_files(model_dir, manifest, trainer.plan, partitioner, config_text)
+  compilation = trainer.compile() if steps else 0.0
   with contextlib.ExitStack() as exits:
     log = exits.enter_context(loggers_lib.default_loggers(model_dir, use_wandb=use_wandb))
     store = exits.enter_context(CheckpointStore(model_dir, checkpoint_cfg.save, manifest))
@@ -96,21 +104,12 @@ def train(
       report_period(stats_period, eval_period, checkpoint_cfg.save.period, total_steps),
       trainer.batch_size, log, abort_when_not_finite=debug.abort_when_not_finite,
     )  # fmt: skip
-    evaluators = {}
-    if train_eval_dataset_cfg:
-      evaluators['training_eval'] = TeacherForced(trainer, train_eval_dataset_cfg, eval_steps)
-    if infer_eval_dataset_cfg and inference_evaluator_cls:
-      evaluators['inference_eval'] = inference_evaluator_cls(
-        model=model, dataset_cfg=infer_eval_dataset_cfg, partitioner=partitioner,
-        log_dir=os.path.join(model_dir, 'inference_eval'),
-      ).evaluate  # fmt: skip
-    after = [
-      ProgressBar(steps, trainer.batch_size),
-      EvalHook(eval_period, steps, evaluators, log),
-      *debug.hooks(model_dir),
-      *hooks,
-    ]
-    return run_steps(trainer, restored.state, batches, steps, store=store, stats=stats, hooks=after)
+    stats.note('timing/init_or_restore_seconds', restored.seconds)
+    stats.note('timing/compilation_seconds', compilation)
+    progress = ProgressBar(steps, trainer.batch_size)
+    evaluation = EvalHook(eval_period, steps, evaluators, log)
+    hooks = (progress, evaluation, *debug.hooks(model_dir), *hooks)
+    return run_steps(trainer, restored.state, batches, steps, store=store, stats=stats, hooks=hooks)
 
 
 def run_steps(
@@ -126,7 +125,7 @@ def run_steps(
   """The loop. A checkpoint holds the batches handed out so far, so a resumed run sees the next.
 
   Args:
-    trainer: compiles the step and makes it.
+    trainer: makes a step.
     state: at the step before `steps`.
     batches: iterator of host batches with `state()`.
     steps: updates made after each turn.
@@ -137,14 +136,12 @@ def run_steps(
   with contextlib.ExitStack() as exits:
     for hook in (stats, *hooks):
       exits.callback(hook.close)
-    if steps:
-      trainer.compile()
     for step in steps:
       state, metrics = trainer.step(state, next(batches))
       stats.after_step(step, state, metrics)
       if store.is_due(step) or step == steps[-1]:
         stats.check()  # what is not finite is never saved
-        store.save(step, state, batches.state())
+        stats.note('timing/checkpoint_seconds', store.save(step, state, batches.state()))
       for hook in hooks:
         hook.after_step(step, state, metrics)
     stats.finish()
@@ -223,6 +220,11 @@ def choose_seed(random_seed: int | None, model_dir: str) -> int:
   elif before not in (None, random_seed):
     logging.warning('This run had random_seed=%s before; going on with %d.', before, random_seed)
   return random_seed
+
+
+def with_seed(cfg: DatasetConfig, seed: int) -> DatasetConfig:
+  """A dataset without a seed of its own takes that of the run."""
+  return dataclasses.replace(cfg, seed=seed) if cfg.seed is None else cfg
 
 
 def report_period(stats_period: int | None, *others: int | None) -> int:

@@ -1,6 +1,7 @@
 """A model of two matrices with dropout and a stream of batches in memory, for tests of training."""
 
 from collections.abc import Mapping
+import dataclasses
 import functools
 from typing import Any
 
@@ -59,12 +60,23 @@ class RicherModel(TinyModel):
     return {**super().param_axes(input_spec), 'scale': ('embed',)}
 
 
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+  """Stands for a DatasetConfig."""
+
+  seed: int | None = 0
+
+
 class MemoryBatches:
   """Batch n is a function of (seed, n) alone; the cursor is n."""
 
   def __init__(self, seed: int = 0, poison: int | None = None):
     self.seed, self.poison, self.position = seed, poison, 0
     self.spec = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in self.at(0).items()}
+
+  @classmethod
+  def open(cls, cfg: MemoryConfig) -> 'MemoryBatches':
+    return cls(cfg.seed)
 
   def at(self, n: int) -> dict[str, np.ndarray]:
     tokens = np.random.default_rng((self.seed, n)).integers(0, VOCAB, (ROWS, LENGTH), np.int32)
