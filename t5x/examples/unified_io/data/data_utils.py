@@ -265,6 +265,16 @@ def trim_or_pad(values: tf.Tensor, sizes: Sequence[int], pad_value: float = 0) -
   return tf.ensure_shape(padded, [*sizes, *values.shape[len(sizes) :]])
 
 
+def is_training(sequence_length: Mapping[str, Any] | None) -> bool:
+  """Whether the sequence lengths are those of training; they are where they do not say."""
+  return (sequence_length or {}).get('is_training', True)
+
+
+def only_valid(ds: tf.data.Dataset) -> tf.data.Dataset:
+  """Leaves out examples whose field 'valid' is False."""
+  return ds.filter(lambda ex: ex['valid'])
+
+
 @map_example()
 def rekey(ex: Example, *, key_map: Mapping[str, Sequence[str]]) -> Example:
   """New fields from nested ones; an empty path gives ''. Other fields are dropped.

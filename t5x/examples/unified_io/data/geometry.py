@@ -127,3 +127,20 @@ def box_mask(box: tf.Tensor, size: Size, inclusive: bool = False) -> tf.Tensor:
   end = box[2:] + 1 if inclusive else box[2:]
   inside = [(tf.range(n) >= box[axis]) & (tf.range(n) < end[axis]) for axis, n in enumerate(size)]
   return tf.cast(inside[0][:, None] & inside[1][None], tf.int32)
+
+
+_FORMATS = {
+  'y1x1y2x2': (0, 1, 2, 3), 'yxyx': (0, 1, 2, 3), 'x1y1x2y2': (1, 0, 3, 2), 'xyxy': (1, 0, 3, 2),
+  'x1x2y1y2': (2, 0, 3, 1),
+}  # fmt: skip
+
+
+def reorder_boxes(boxes: tf.Tensor, box_format: str) -> tf.Tensor:
+  """Boxes [n, 4] or [4] whose columns stand in another order -> [top, left, bottom, right].
+
+  Raises:
+    ValueError: the format is none of y1x1y2x2 (or yxyx), x1y1x2y2 (or xyxy), x1x2y1y2.
+  """
+  if box_format not in _FORMATS:
+    raise ValueError(f'unknown box format {box_format!r}; the formats are {sorted(_FORMATS)}')
+  return tf.gather(boxes, _FORMATS[box_format], axis=-1)

@@ -1,0 +1,62 @@
+"""Questions about pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from t5x.examples.unified_io.data import data_utils
+from t5x.examples.unified_io.data import prompts as prompts_lib
+
+
+@data_utils.map_example(num_seeds=2)
+def _ask(
+  ex: data_utils.Example,
+  prompt_seed: tf.Tensor,
+  image_seed: tf.Tensor,
+  *,
+  prompts: Sequence[str],
+  is_training: bool,
+) -> data_utils.Example:
+  """{'image': ..., 'text_inputs': 'How many?', 'text_targets': ['2', 'two'], 'id': 7} ->
+  {'text_inputs': '[Text] [S] In short: How many?', 'text_targets': ['2', 'two'], ...}
+  """
+  image, mask, _ = data_utils.resize_and_pad_default(ex['image'], is_training, image_seed)
+  question = prompts_lib.fill_one_of(prompts, prompt_seed, {'': ex['text_inputs']})
+  made = {
+    'text_inputs': prompts_lib.TEXT_OUTPUT + question,
+    'image_inputs': image,
+    'image_input_masks': mask,
+    'text_targets': ex.get('text_targets', tf.constant('')),
+  }
+  if 'id' in ex:
+    made['meta/example_id'] = ex['id']
+  if 'text_targets' in ex:
+    field = 'all_references' if ex['text_targets'].shape.rank else 'label'
+    made[f'meta/{field}'] = ex['text_targets']
+  return made
+
+
+def vqa_preprocessor(
+  ds: tf.data.Dataset,
+  sequence_length: Mapping[str, Any] | None = None,
+  *,
+  flatten_first: bool = True,
+) -> tf.data.Dataset:
+  """An example for each question; several answers to it are targets each on its own.
+
+  Args:
+    ds: image, text_inputs (questions), text_targets (one answer or a vector of them; a test set
+      may have none), id if there is one. With `flatten_first` all but the image have a leading
+      axis, the question.
+    sequence_length: 'is_training' is read.
+    flatten_first: False where an example is one question already.
+  """
+  if flatten_first:
+    fields = ('text_inputs', 'text_targets', 'id')
+    ds = data_utils.flatten_parts(ds, [key for key in fields if key in ds.element_spec])
+  return _ask(
+    ds,
+    prompts=prompts_lib.Prompt().get_prompt_list('VQA_short_prompt'),
+    is_training=data_utils.is_training(sequence_length),
+  )
