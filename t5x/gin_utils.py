@@ -15,15 +15,10 @@ from absl import app, flags, logging
 import gin
 import jax
 
+from t5x import bindings as names
 from t5x import preflight
-from t5x.bindings import (
-  UserError,
-  check_macro_is_known,
-  check_macros_are_set,
-  explained,
-  macros,
-  near,
-)  # fmt: skip
+from t5x.bindings import UserError, explained
+from t5x.checkpoint_config import CheckpointError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]  # of the repository, or where t5x is installed
 # Orbax wants absolute paths, and a relative one means the folder in which the command was typed.
@@ -31,8 +26,6 @@ PATH_MACROS = (
   'MODEL_DIR', 'INITIAL_CHECKPOINT_PATH', 'CHECKPOINT_PATH', 'EVAL_OUTPUT_DIR', 'INFER_OUTPUT_DIR',
 )  # fmt: skip
 
-# TensorFlow reads it when it is loaded; `t5x/*` imports this module before any of the TF lane.
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 _add_search_path = functools.cache(gin.add_config_file_search_path)
 
 
@@ -53,6 +46,11 @@ def rewrite_gin_args(args: Sequence[str]) -> list[str]:
     return f'--gin_bindings={name} = {value}'
 
   return [rewrite(arg) for arg in args]
+
+
+def config_text() -> str:
+  """The whole configuration, which parsed again gives the same."""
+  return gin.config_str()
 
 
 def absolute_path(path: Any) -> Any:
@@ -82,14 +80,14 @@ def parse(
     if not any(os.path.isfile(os.path.join(prefix, file)) for prefix in prefixes):
       known = [str(p.relative_to(ROOT)) for p in ROOT.glob('t5x/**/*.gin')]
       places = ', '.join(prefix or os.getcwd() for prefix in prefixes)
-      raise UserError(f'There is no gin file {file} in {places}{near(file, known)}')
+      raise UserError(f'There is no gin file {file} in {places}{names.near(file, known)}')
   for file in gin_files:
     with explained(file):
       gin.parse_config_file(file)
   for binding in bindings:
     _parse_binding(binding)
-  check_macros_are_set()
-  for name, value in macros().items():
+  names.check_macros_are_set()
+  for name, value in names.macros().items():
     if name in PATH_MACROS:
       gin.bind_parameter(f'{name}/gin.macro.value', absolute_path(value))
   with explained():
@@ -99,7 +97,7 @@ def parse(
 def _parse_binding(binding: str) -> None:
   name, _, value = (part.strip() for part in binding.partition('='))
   if re.fullmatch(r'\w+', name):
-    check_macro_is_known(name)
+    names.check_macro_is_known(name)
   try:
     with explained():
       gin.parse_config(binding)
@@ -123,7 +121,7 @@ def run(fn: Callable[..., Any]) -> None:
   Args:
     fn: takes keyword arguments, which gin supplies.
   """
-  _hide_accelerators_from_tf()
+  preflight.hide_accelerators_from_tf()
   _define_flags()
   try:
     app.run(functools.partial(_main, fn), argv=rewrite_gin_args(sys.argv))
@@ -133,35 +131,29 @@ def run(fn: Callable[..., Any]) -> None:
 
 def _main(fn, argv):
   args = flags.FLAGS
+  if args['verbosity'].using_default_value:
+    logging.set_verbosity(logging.INFO)
   try:
     if argv[1:]:
       raise UserError(f'{argv[1]} is no option; options start with --, values follow an = sign.')
     _share_main_module(fn)
     parse(args.gin_file, args.gin_bindings, args.gin_search_paths)
+    if args.tfds_data_dir:
+      preflight.set_tfds_data_dir(absolute_path(args.tfds_data_dir))
     arguments = preflight.arguments_of(fn)
-    preflight.check(arguments)
-  except UserError as e:
+    preflight.check(arguments, files=not args.dry_run)
+    if args.dry_run:
+      print(f'{config_text()}\n{preflight.describe(arguments)}')
+    else:
+      logging.info('Configuration:\n%s', config_text())
+      fn(**arguments)
+  except (UserError, CheckpointError) as e:
     sys.exit(_refused(e))
-  if args['verbosity'].using_default_value:
-    logging.set_verbosity(logging.INFO)
-  if args.dry_run:
-    print(gin.config_str())
-    print(preflight.describe(arguments))
-    return
-  logging.info('Configuration:\n%s', gin.config_str())
-  fn(**arguments)
 
 
-def _refused(error: UserError) -> int:
+def _refused(error: Exception) -> int:
   print(f'{pathlib.Path(sys.argv[0]).name}: {error}', file=sys.stderr)
   return 2
-
-
-def _hide_accelerators_from_tf():
-  import tensorflow as tf  # here: the variable above must be set before
-
-  for kind in ('GPU', 'TPU'):
-    tf.config.set_visible_devices([], kind)
 
 
 def _share_main_module(fn):

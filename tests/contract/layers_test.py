@@ -25,7 +25,7 @@ ROWS = {
     f't5x.{name}': Row(1, 'jax')
     for name in (
       'partitioning', 'losses', 'metrics', 'schedules', 'optimizers', 'adafactor', 'adapters',
-      'state_transforms', 'decoding',
+      'state_transforms', 'decoding', 'json_lines',
     )
   },
   f'{UIO}.modules': Row(1, 'jax'),

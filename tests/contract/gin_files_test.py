@@ -1,0 +1,122 @@
+"""Every gin file: its header, that it parses with what its header says, and what it builds."""
+
+import pathlib
+import re
+
+import gin
+import jax
+import pytest
+
+from t5x import gin_utils, preflight
+from t5x.bindings import UserError
+from t5x.examples.unified_io import modality_processing
+
+ROOT = pathlib.Path(__file__).parents[2]
+FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('t5x/**/*.gin'))
+UIO = 't5x/examples/unified_io/t5_1_1'
+RUNS = 't5x/configs/runs'
+# Parameters of each size with image and text in, text out.
+SIZES = {
+  'tiny': 79_282_688,
+  'base': 303_684_096,
+  'large': 831_724_800,
+  'xl': 2_868_196_608,
+  'xxl': 6_527_854_848,
+}
+MODALITIES = (
+  "get_input_modalities.input_modality = ['image', 'text']",
+  "get_target_modalities.target_modality = ['text']",
+)
+TRAINING = ("MODEL_DIR = 'm'", "INITIAL_CHECKPOINT_PATH = 'c'")
+BY_HAND = (
+  "MIXTURE_OR_TASK_NAME = 'refcoco_unc'",
+  'TRAIN_STEPS = 1',
+  'OPTIMIZER = @adamw()',
+  "TASK_FEATURE_LENGTHS_TRAIN = {'text_inputs': 4, 'text_targets': 4, 'image_input_samples': None}",
+  "TASK_FEATURE_LENGTHS_EVAL = {'text_inputs': 4, 'text_targets': 4, 'image_input_samples': None}",
+)
+CHECKPOINT = ("CHECKPOINT_PATH = 'c'", "MIXTURE_OR_TASK_NAME = 'refcoco_unc'")
+# run file -> its entry point and the bindings that its header calls required
+RUN_FILES = {
+  f'{RUNS}/pretrain.gin': ('train', ("MODEL_DIR = 'm'", *BY_HAND)),
+  f'{RUNS}/multitask.gin': ('train', (*TRAINING, *BY_HAND)),
+  f'{RUNS}/finetune.gin': ('train', (*TRAINING, *BY_HAND)),
+  f'{RUNS}/eval.gin': (
+    'eval',
+    (*CHECKPOINT, "EVAL_OUTPUT_DIR = 'o'", "TASK_FEATURE_LENGTHS = {'text_inputs': 4}"),
+  ),
+  f'{RUNS}/infer.gin': ('infer', (*CHECKPOINT, "INFER_OUTPUT_DIR = 'o'")),
+  f'{UIO}/finetune/refexp.gin': ('train', TRAINING),
+  f'{UIO}/eval/vision_language.gin': ('eval', (*CHECKPOINT, "EVAL_OUTPUT_DIR = 'o'")),
+}
+# Files that name their own size, alone or after another file.
+ALONE = {
+  f'{UIO}/finetune/quickstart.gin': ('train', ("MODEL_DIR = 'm'",)),
+  f'{RUNS}/doctor.gin': ('doctor', ()),
+  f'{UIO}/eval/quickstart.gin': ('eval', ("CHECKPOINT_PATH = 'c'", "EVAL_OUTPUT_DIR = 'o'")),
+}
+AFTER = {f'{UIO}/eval/quickstart.gin': f'{UIO}/finetune/quickstart.gin'}
+SIZE_FILES = [f'{UIO}/{size}.gin' for size in SIZES]
+
+
+@pytest.fixture(autouse=True)
+def fresh_gin():
+  gin.clear_config()
+  yield
+  gin.clear_config()
+
+
+def entry_point(name):
+  """The function that a run calls."""
+  from t5x import doctor, eval, infer, train
+
+  return {
+    'train': train.train,
+    'eval': eval.evaluate,
+    'infer': infer.infer,
+    'doctor': doctor.diagnose,
+  }[name]
+
+
+def test_every_file_is_tried_here():
+  assert sorted({*SIZE_FILES, *RUN_FILES, *ALONE}) == FILES
+
+
+@pytest.mark.parametrize('file', FILES)
+def test_a_file_opens_with_its_command_its_hardware_and_what_to_expect(file):
+  header = (ROOT / file).read_text(encoding='utf-8').split('from __gin__')[0]
+  assert re.search(r'^#   (python3?|make) ', header, re.MULTILINE)
+  assert '# Hardware' in header
+  assert re.search(r'^# (Expect|Hardware and what to expect)', header, re.MULTILINE)
+  assert all(line.startswith('#') for line in header.splitlines() if line)
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_a_size_file_builds_its_size(size):
+  gin_utils.parse([f'{UIO}/{size}.gin'], MODALITIES)
+  model = gin.get_configurable('EncoderDecoderModel')()
+  spec = {
+    name: jax.ShapeDtypeStruct(shape, dtype)
+    for name, (shape, dtype) in modality_processing.get_input_spec().items()
+  }
+  shapes = jax.eval_shape(lambda key: model.init(key, spec), jax.random.key(0))
+  assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == SIZES[size]
+
+
+@pytest.mark.parametrize('file', [*RUN_FILES, *ALONE])
+def test_a_run_file_gives_its_entry_point_all_that_it_needs(file):
+  name, bindings = {**RUN_FILES, **ALONE}[file]
+  size = None if file in ALONE else f'{UIO}/tiny.gin'
+  before = AFTER.get(file, size)
+  gin_utils.parse([before, file] if before else [file], bindings)
+  assert preflight.arguments_of(entry_point(name))
+
+
+@pytest.mark.parametrize('file', RUN_FILES)
+def test_a_run_file_asks_for_each_macro_that_it_requires(file):
+  bindings = RUN_FILES[file][1]
+  for left_out in bindings:
+    gin.clear_config()
+    others = [binding for binding in bindings if binding != left_out]
+    with pytest.raises(UserError, match=f'{left_out.split()[0]} must be given'):
+      gin_utils.parse([f'{UIO}/tiny.gin', file], others)
