@@ -16,7 +16,12 @@ from jaxtyping import Array, Float, Int
 
 from t5x.array_types import Batch
 from t5x.examples.unified_io.config import ModelConfig
-from t5x.examples.unified_io.modality_specs import INPUT_ORDER, TARGET_ORDER, ModalitySpec
+from t5x.examples.unified_io.modality_specs import (
+  INPUT_ORDER,
+  TARGET_ORDER,
+  HistoryInputSpec,
+  ModalitySpec,
+)
 from t5x.examples.unified_io.modules import (
   attention,
   compaction,
@@ -401,7 +406,7 @@ class Transformer(nn.Module):
     """
     inputs = self.input_parts(batch, deterministic=deterministic)
     targets = self.target_parts(batch)
-    stats = compaction.example_stats(targets)
+    stats = compaction.example_stats(targets) | self._history_stats(batch, inputs)
     _, packed_inputs = compaction.arrange(inputs, sequences.join_inputs, pack_inputs, fold)
     encoded = self.encoder(packed_inputs.sequence, deterministic=deterministic)
     outputs, packed_targets = self._decode(
@@ -474,6 +479,21 @@ class Transformer(nn.Module):
       for name, part in targets.items()
     }
     return outputs, packed
+
+  def _history_stats(
+    self, batch: Batch, parts: Mapping[str, sequences.InputSequence]
+  ) -> dict[str, tuple[Array, Array]]:
+    """Frames that show something, and those that found no room, as (total, count)."""
+    stats = {}
+    for name, spec in self.inputs.items():
+      if isinstance(spec, HistoryInputSpec):
+        frames = batch[f'inputs/{name}/mask'].astype(bool).any(axis=-1)
+        part = parts[name].mask.reshape(*frames.shape, -1)[..., 0].astype(bool)
+        examples = jnp.float32(frames.shape[0])
+        shown, kept = (jnp.sum(x).astype(jnp.float32) for x in (frames, part))
+        stats[f'packing/{name}_per_example'] = (shown, examples)
+        stats[f'packing/{name}_dropped'] = (shown - kept, examples)
+    return stats
 
   def _check_target(self, target: str) -> None:
     if target not in self.targets:

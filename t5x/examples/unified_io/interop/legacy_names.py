@@ -16,6 +16,7 @@ import numpy as np
 from t5x.array_types import Array, PyTree
 from t5x.examples.unified_io.config import ModelConfig
 from t5x.examples.unified_io.modality_specs import INPUT_ORDER
+from t5x.examples.unified_io.modules import audio_vqgan, resampler
 
 _BLOCK = 'Transformer_0/ResidualAttentionBlock_'
 _VIT = [
@@ -38,7 +39,6 @@ _AST = [
   (r'layers_(\d+)/mlp/wi/', rf'{_BLOCK}(\d+)/MLP_0/fc1/'),
   (r'layers_(\d+)/mlp/wo/', rf'{_BLOCK}(\d+)/MLP_0/fc2/'),
 ]
-_RESAMPLER = 'resampler/PerceiverResampler_0/'
 # (ours, released) beginnings of paths; the first that fits is replaced, what follows is kept or
 # translated by the table of that module.
 _PREFIXES: list[tuple[str, str, list[tuple[str, str]]]] = [
@@ -46,9 +46,15 @@ _PREFIXES: list[tuple[str, str, list[tuple[str, str]]]] = [
   # PARITY: 'image_encoder' and 'vision_transformer' there, too.
   ('audio_vit/', 'input_audio_encoder/image_encoder/vision_transformer/', _AST),
   ('image_vqgan/', 'target_encoders_image/discrete_vae/', []),
-  ('audio_vqgan/', 'target_encoders_audio/discrete_vae/', []),
-  ('input_image_history/resampler/', f'input_encoders_image_history/{_RESAMPLER}', []),
-  ('input_audio_history/resampler/', f'input_encoders_audio_history/{_RESAMPLER}', []),
+  ('audio_vqgan/', 'target_encoders_audio/discrete_vae/', audio_vqgan.RELEASED_NAMES),
+  *(
+    (
+      f'input_{name}/resampler/',
+      f'input_encoders_{name}/resampler/PerceiverResampler_0/',
+      resampler.RELEASED_NAMES,
+    )
+    for name in ('image_history', 'audio_history')
+  ),
   ('input_image_history/', 'input_encoders_image_history/', []),
   ('input_audio_history/', 'input_encoders_audio_history/', []),
   ('input_text/', 'input_text_encoder/', []),

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from t5x.examples.unified_io import modality_specs
-from t5x.examples.unified_io.config import ModelConfig
-from t5x.examples.unified_io.modules import dense, positions, sequences, vit
+from t5x.examples.unified_io.config import ModelConfig, ResamplerConfig
+from t5x.examples.unified_io.modules import dense, frames, positions, resampler, sequences, vit
 
 Fields = Mapping[str, Array]  # of one modality in a batch: 'tokens', 'mask', ...
 
@@ -114,6 +114,68 @@ class PatchEmbedder(InputEmbedder):
     )
 
 
+class HistoryEmbedder(InputEmbedder):
+  """Frames of a video, or earlier audio segments: each becomes a few latents."""
+
+  spec: modality_specs.HistoryInputSpec
+
+  def resampler_config(self) -> ResamplerConfig:
+    """Of the resampler that this modality uses."""
+    return self.config.image_resampler
+
+  @nn.compact
+  def __call__(self, fields: Fields, *, deterministic: bool = True) -> sequences.InputSequence:
+    del deterministic
+    config, spec = self.resampler_config(), self.spec
+    batch, count = fields['input'].shape[:2]
+    if count > config.max_frames:
+      raise ValueError(
+        f'{spec.name} has {count} frames; the resampler has positions for {config.max_frames}'
+      )
+    x, mask, pos_ids = (
+      fields[name].reshape(batch * count, *fields[name].shape[2:])
+      for name in ('input', 'mask', 'pos_ids')
+    )
+    plan = None
+    if spec.max_per_example is not None:
+      slots = frames.slot_count(spec.max_per_example, batch)
+      x, mask, pos_ids, plan = frames.compact_frames(x, mask, pos_ids, slots)
+    latents = self._latents(x, mask, pos_ids, config)
+    shown = jnp.any(mask.astype(bool), axis=1)
+    if plan is not None:
+      latents, shown = plan.unpack(latents), plan.unpack(shown)
+    tokens = count * config.latents
+    table = positions.rotary_2d(config.max_frames, config.latents, self.config.head_dim)
+    return sequences.InputSequence(
+      embed=latents.reshape(batch, tokens, -1) + self.modality_embedding(),
+      mask=jnp.repeat(shown.reshape(batch, count), config.latents, axis=1).astype(jnp.int32),
+      rotary=jnp.asarray(table[:tokens], self.config.dtype)[None],
+    )
+
+  def _latents(
+    self, x: Array, mask: Array, pos_ids: Array, config: ResamplerConfig
+  ) -> Float[Array, 'F N D']:
+    """Latents of each frame, as wide as the model."""
+    grid = (self.spec.grid.rows, self.spec.grid.cols)
+    if self.spec.use_vit:
+      x = self.shared[self.backbone](x, mask, pos_ids, grid).last
+      if self.frozen:
+        x = jax.lax.stop_gradient(x)
+    project = lambda width, name: dense.Dense(
+      width, ('image_patch', 'embed'), self.config.dtype, name=name
+    )
+    x = project(config.emb_dim, 'pre_projection')(x)
+    x = resampler.Resampler(config, self.config.attention, name='resampler')(x, mask)
+    return project(self.config.emb_dim, 'post_projection')(x)
+
+
+class AudioHistoryEmbedder(HistoryEmbedder):
+  """Earlier audio segments."""
+
+  def resampler_config(self) -> ResamplerConfig:
+    return self.config.audio_resampler
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InputEntry:
   """How a modality is embedded: the class, and the name of the backbone that it needs."""
@@ -125,7 +187,9 @@ class InputEntry:
 _ENTRIES: dict[str, InputEntry] = {
   'text': InputEntry(embedder=TextEmbedder),
   'image': InputEntry(embedder=PatchEmbedder, backbone='image_vit'),
+  'image_history': InputEntry(embedder=HistoryEmbedder, backbone='image_vit'),
   'audio': InputEntry(embedder=PatchEmbedder, backbone='audio_vit'),
+  'audio_history': InputEntry(embedder=AudioHistoryEmbedder, backbone='audio_vit'),
 }
 
 

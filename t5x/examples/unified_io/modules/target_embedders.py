@@ -20,7 +20,13 @@ import numpy as np
 from t5x.examples.unified_io import config as constants
 from t5x.examples.unified_io import modality_specs
 from t5x.examples.unified_io.config import ModelConfig
-from t5x.examples.unified_io.modules import dense, positions, sequences
+from t5x.examples.unified_io.modules import (
+  audio_vqgan,
+  dense,
+  image_vqgan,
+  positions,
+  sequences,
+)
 
 Fields = Mapping[str, Array]  # of one modality in a batch: 'targets', 'mask', ...
 
@@ -119,7 +125,10 @@ class DenseTarget(TargetEmbedder):
         f'target {self.spec.name!r} brings pixels but its tokenizer is not part of the network; '
         'give codes (a spec with use_codes=True)'
       )
-    return self.tokenizer.encode(pixels)
+    codes = self.tokenizer.encode(pixels)
+    if self.is_initializing():
+      self.tokenizer.decode(codes)  # so that its parameters exist, too
+    return codes
 
 
 class AudioTarget(DenseTarget):
@@ -142,8 +151,20 @@ class TargetEntry:
 
 _ENTRIES: dict[str, TargetEntry] = {
   'text': TargetEntry(embedder=TextTarget, vocab_size=lambda config: config.vocab_size),
-  'image': TargetEntry(embedder=DenseTarget, vocab_size=lambda config: config.image_vocab_size),
-  'audio': TargetEntry(embedder=AudioTarget, vocab_size=lambda config: config.audio_vocab_size),
+  'image': TargetEntry(
+    embedder=DenseTarget,
+    vocab_size=lambda config: config.image_vocab_size,
+    tokenizer=lambda config: image_vqgan.ImageVqgan(
+      config.image_vqgan, config.attention, name='image_vqgan'
+    ),
+  ),
+  'audio': TargetEntry(
+    embedder=AudioTarget,
+    vocab_size=lambda config: config.audio_vocab_size,
+    tokenizer=lambda config: audio_vqgan.AudioVqgan(
+      config.audio_vqgan, config.attention, name='audio_vqgan'
+    ),
+  ),
 }
 
 
