@@ -34,10 +34,10 @@ class StatsHook(Hook):
   """
 
   def __init__(
-    self, period: int, batch_size: int, writer: Logger, *, abort_when_not_finite: bool = True
+    self, period: int, batch_size: int, log: Logger, *, abort_when_not_finite: bool = True
   ):
     """Takes the steps between reports, the rows of a batch, and where to write."""
-    self.period, self.batch_size, self.writer = period, batch_size, writer
+    self.period, self.batch_size, self.log = period, batch_size, log
     self.abort = abort_when_not_finite
     self._merge = jax.jit(metrics_lib.merge)
     self._window: Metrics | None = None
@@ -96,7 +96,7 @@ class StatsHook(Hook):
     values['timing/uptime'] = time.monotonic() - self._start
     values |= self._notes
     self._notes = {}
-    self.writer.write('train', last, values)
+    self.log.write('train', last, values)
     self._check(first, last, not_finite)
 
   def _check(self, first: int, last: int, not_finite: float) -> None:
