@@ -72,7 +72,7 @@ class Conv(nn.Module):
     return y + bias.astype(self.dtype)[None, None, None]
 
 
-def cut_patches(x: Float[Array, 'B Y X C'], width: int) -> Float[Array, 'B R S P*P*C']:
+def cut_patches(x: Float[Array, 'B Y X C'], width: int) -> Float[Array, 'B R S {width}*{width}*C']:
   """Cuts into square patches, each flattened in the order (row, column, channel).
 
   Raises:

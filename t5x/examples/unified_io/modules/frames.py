@@ -28,7 +28,7 @@ class FramePlan(struct.PyTreeNode):
     return self.packing.unpack(slots[None])[0]
 
 
-def slot_count(max_per_example: float, batch_size: int) -> int:
+def slot_count(max_per_example: float | int, batch_size: int) -> int:
   """Frames that a batch may bring; a half is rounded to the even neighbour.
 
   Raises:
@@ -47,7 +47,7 @@ def compact_frames(
   x: Float[Array, 'F P D'], mask: Int[Array, 'F P'], pos_ids: Int[Array, 'F P'], slots: int
 ) -> tuple[Float[Array, 'M P D'], Int[Array, 'M P'], Int[Array, 'M P'], FramePlan]:
   """Moves the first `slots` frames with a valid patch to the front, and says how to move back."""
-  packing = compaction.plan((mask != 0).any(-1)[None], slots)
-  shown = (mask != 0).any(-1).sum(dtype=jnp.int32)
-  plan = FramePlan(packing=packing, dropped=jnp.maximum(shown - slots, 0))
+  shown = (mask != 0).any(-1).astype(jnp.int32)
+  packing = compaction.plan(shown[None], slots)
+  plan = FramePlan(packing=packing, dropped=jnp.maximum(shown.sum() - slots, 0))
   return plan.pack(x), plan.pack(mask), plan.pack(pos_ids), plan

@@ -68,6 +68,15 @@ def test_scaled_cosine_learns_a_temperature_a_head_instead_of_norms():
   assert not any('query_norm' in path for path in shapes)
 
 
+def test_cross_and_self_attention_are_set_apart():
+  mixed = dataclasses.replace(CONFIG, scaled_cosine=True, qk_norm=False)
+  shapes = _shapes(mixed)
+  assert 'layers_0/cross_attention/logit_scale' in shapes
+  assert 'layers_0/cross_attention/query_norm/scale' not in shapes
+  assert 'layers_1/attention/logit_scale' not in shapes
+  assert 'layers_1/attention/query_norm/scale' in shapes
+
+
 def test_released_names():
   def released(path):
     for ours, there in resampler.RELEASED_NAMES:
