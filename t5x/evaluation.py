@@ -148,6 +148,21 @@ def subtasks(cfg: input_pipeline.DatasetConfig) -> list[seqio.Task]:
   return sorted(having, key=lambda task: task.name)
 
 
+def exchanged(batch: Batch, prefixes: Sequence[str], rows: int) -> dict[str, Array]:
+  """The batch with some fields moved on by half of its first `rows` rows.
+
+  Half, because neighbours are often about the same picture.
+
+  Args:
+    batch: flat dict of numpy arrays.
+    prefixes: of the names of the fields to move: ('inputs/image/',).
+    rows: those behind are padding and stay.
+  """
+  order = np.arange(next(iter(batch.values())).shape[0])
+  order[:rows] = np.roll(order[:rows], rows // 2)
+  return {n: x[order] if n.startswith(tuple(prefixes)) else x for n, x in batch.items()}
+
+
 # ---- Metrics -------------------------------------------------------------------------------------
 class TaskScore:
   """Gathers what a task's metric functions need of each row."""
@@ -211,6 +226,7 @@ class Evaluator:
     num_examples: int | None = None,
     logger_cls: Sequence[Callable[[str], Logger]] = (),
     log_only: bool = False,
+    exchange: Sequence[str] = (),
   ):
     """Finds the tasks; reads no data.
 
@@ -223,6 +239,8 @@ class Evaluator:
       num_examples: of each task, from the first; None for all.
       logger_cls: further loggers, each made with `log_dir`.
       log_only: write predictions, compute no metric.
+      exchange: prefixes of fields that examples swap with one another, for a control: what is
+        said without one's own picture?
 
     Raises:
       ValueError: when no task of the mixture has both the split and a metric.
@@ -235,7 +253,7 @@ class Evaluator:
         'writes predictions alone'
       )
     self._dataset_cfg, self._log_dir = dataset_cfg, log_dir
-    self._num_examples, self._log_only = num_examples, log_only
+    self._num_examples, self._log_only, self._exchange = num_examples, log_only, tuple(exchange)
     self._predictor = Predictor(model, partitioner, build_outputs)
     self._loggers = [make(log_dir) for make in logger_cls] if log_dir else []
 
@@ -253,6 +271,8 @@ class Evaluator:
     batches = input_pipeline.open_eval(
       self._dataset_cfg, task_name, num_examples=self._num_examples
     )
+    if self._exchange:
+      batches = ((exchanged(b, self._exchange, len(e)), e) for b, e in batches)
     yield from self._predictor(params, batches)
 
   def _evaluate_task(self, task, params, step):

@@ -114,10 +114,15 @@ class UnifiedIOEvaluator(evaluation.Evaluator):
     *,
     num_examples: int | None = None,
     logger_cls: Sequence[Callable[[str], Logger]] = (),
+    exchange: Sequence[str] = (),
     build_outputs: evaluation.BuildOutputs = build_uio_outputs,
     **arguments: Any,
   ):
     """Names the arguments that gin files bind, and how outputs are built."""
     super().__init__(
-      num_examples=num_examples, logger_cls=logger_cls, build_outputs=build_outputs, **arguments
+      num_examples=num_examples,
+      logger_cls=logger_cls,
+      exchange=exchange,
+      build_outputs=build_outputs,
+      **arguments,
     )
