@@ -1,0 +1,20 @@
+"""Mixtures of tasks; importing this module registers all tasks and mixtures with seqio."""
+
+import seqio
+
+from t5x.examples.unified_io.data import tasks  # noqa: F401  registers them
+
+seqio.MixtureRegistry.add(
+  'refexp', [('refcoco_unc', 1.0), ('refcocog_google', 1.0), ('refcoco_plus_unc', 1.0)]
+)
+
+# What the quickstart learns; only tasks whose data its drawn world has.
+seqio.MixtureRegistry.add(
+  'quickstart',
+  [
+    ('refcoco_unc', 0.40),
+    ('vqa_coco_2017', 0.22),
+    ('box_classification_coco_2017', 0.20),
+    ('image_caption_coco_2017', 0.18),
+  ],
+)
