@@ -2,51 +2,15 @@
 
 import json
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import seqio
 
 from t5x import evaluation, input_pipeline
-from t5x.models import BaseModel
 from t5x.partitioning import PjitPartitioner
+from tests.unit.t5x.echo import Echo, batches, bias, build_outputs
 
 TASK, MIXTURE = 'evaluation_test_echo', 'evaluation_test_mixture'
-
-
-class Echo(BaseModel):
-  """Answers the number it was asked, plus the one parameter; counts its compilations."""
-
-  def __init__(self):
-    self.traced = 0
-
-  def init(self, key, input_spec):
-    return {'bias': jax.random.randint(key, (), 100, 200)}
-
-  def param_axes(self, input_spec):
-    return {'bias': ()}
-
-  def loss_fn(self, params, batch, key):
-    raise NotImplementedError
-
-  def predict_batch_with_aux(self, params, batch, key=None, **options):
-    self.traced += 1
-    tokens = batch['inputs/text/tokens'] + params['bias']
-    picture = jnp.zeros((tokens.shape[0], 80, 80))
-    return tokens, {'text-tokens': tokens, 'scores': batch['inputs/image/input'], 'image': picture}
-
-
-class Said:
-  def __init__(self, text):
-    self.text = text
-
-  def __eq__(self, other):
-    return self.text == other.text
-
-
-def build_outputs(aux):
-  return [Said(' '.join(str(t) for t in row)) for row in aux['text-tokens']]
 
 
 def equal(targets, predictions, aux_values):
@@ -77,22 +41,6 @@ def registered():
   seqio.MixtureRegistry.remove(MIXTURE)
 
 
-def batches(count, size=4):
-  """`count` examples in batches of `size`, the last one padded with its first row."""
-  for start in range(0, count, size):
-    rows = list(range(start, min(start + size, count)))
-    filled = rows + rows[:1] * (size - len(rows))
-    examples = [{'meta/answer': f'{n}', 'text_inputs': f'ask {n}'} for n in rows]
-    yield (
-      {
-        'inputs/text/tokens': np.array(filled, np.int32)[:, None],
-        'inputs/image/input': np.array(filled, np.float32),
-        'stream/position': np.array(filled, object),
-      },
-      examples,
-    )
-
-
 def evaluator(monkeypatch, count=10, name=TASK, model=None, **settings):
   def open_eval(cfg, task_name, *, num_examples=None):
     return batches(count if num_examples is None else min(count, num_examples))
@@ -110,14 +58,10 @@ def evaluator(monkeypatch, count=10, name=TASK, model=None, **settings):
   )
 
 
-def zero():
-  return {'bias': jnp.zeros((), jnp.int32)}
-
-
 # ---- Rows ----------------------------------------------------------------------------------------
 def test_rows_come_in_order_without_padding_and_the_model_is_compiled_once(monkeypatch):
   model = Echo()
-  rows = list(evaluator(monkeypatch, model=model).rows(TASK, zero()))
+  rows = list(evaluator(monkeypatch, model=model).rows(TASK, bias(0)))
   assert [row.output.text for row in rows] == [str(n) for n in range(10)]
   assert [row.example['text_inputs'] for row in rows] == [f'ask {n}' for n in range(10)]
   assert model.traced == 1
@@ -132,13 +76,13 @@ def test_predictions_are_made_one_batch_ahead_and_no_more(monkeypatch):
       yield batch, examples
 
   predictor = evaluation.Predictor(Echo(), PjitPartitioner(num_partitions=8), build_outputs)
-  rows = predictor(zero(), watched())
+  rows = predictor(bias(0), watched())
   next(rows)
   assert len(opened) == 2
 
 
 def test_only_the_asked_number_of_examples_is_evaluated(monkeypatch):
-  assert evaluator(monkeypatch, num_examples=6).evaluate(zero(), 0)[TASK]['count'] == 6
+  assert evaluator(monkeypatch, num_examples=6).evaluate(bias(0), 0)[TASK]['count'] == 6
 
 
 def test_exchanged_fields_come_from_another_row_half_a_batch_away_and_padding_stays():
@@ -149,24 +93,24 @@ def test_exchanged_fields_come_from_another_row_half_a_batch_away_and_padding_st
 
 
 def test_an_evaluator_exchanges_what_it_is_told_to(monkeypatch):
-  rows = evaluator(monkeypatch, count=4, exchange=('inputs/image/',)).rows(TASK, zero())
+  rows = evaluator(monkeypatch, count=4, exchange=('inputs/image/',)).rows(TASK, bias(0))
   pairs = [(row.output.text, float(row.aux['scores'])) for row in rows]
   assert pairs == [('0', 2.0), ('1', 3.0), ('2', 0.0), ('3', 1.0)]
 
 
 # ---- Metrics -------------------------------------------------------------------------------------
 def test_metrics_see_each_example_once(monkeypatch):
-  got = evaluator(monkeypatch).evaluate(zero(), 5)
+  got = evaluator(monkeypatch).evaluate(bias(0), 5)
   assert got == {TASK: {'equal': 1.0, 'scores': 45.0, 'count': 10.0}}
 
 
 def test_metrics_see_the_parameters_that_are_given(monkeypatch):
-  assert evaluator(monkeypatch).evaluate({'bias': jnp.int32(1)}, 5)[TASK]['equal'] == 0.0
+  assert evaluator(monkeypatch).evaluate(bias(1), 5)[TASK]['equal'] == 0.0
 
 
 def test_large_arrays_are_not_gathered(monkeypatch):
   score = evaluation.TaskScore(seqio.TaskRegistry.get(TASK))
-  for row in evaluator(monkeypatch).rows(TASK, zero()):
+  for row in evaluator(monkeypatch).rows(TASK, bias(0)):
     score.add(row)
   assert sorted(score.aux) == ['scores', 'text-tokens']
 
@@ -178,14 +122,14 @@ def test_two_metrics_of_one_name_are_refused(monkeypatch):
 
 
 def test_tasks_without_metrics_are_left_out_of_a_mixture_and_refused_alone(monkeypatch):
-  assert list(evaluator(monkeypatch, name=MIXTURE).evaluate(zero(), 0)) == [TASK]
+  assert list(evaluator(monkeypatch, name=MIXTURE).evaluate(bias(0), 0)) == [TASK]
   with pytest.raises(ValueError, match='has a metric'):
     evaluator(monkeypatch, name=f'{TASK}_bare')
 
 
 def test_log_only_writes_predictions_of_tasks_without_metrics(monkeypatch, tmp_path):
   made = evaluator(monkeypatch, name=MIXTURE, log_only=True, log_dir=str(tmp_path))
-  assert made.evaluate(zero(), 3) == {TASK: {}, f'{TASK}_bare': {}}
+  assert made.evaluate(bias(0), 3) == {TASK: {}, f'{TASK}_bare': {}}
   assert len((tmp_path / f'{TASK}_bare-000003.jsonl').read_text().splitlines()) == 10
 
 
@@ -200,8 +144,8 @@ def test_a_split_that_no_task_has_is_refused_with_those_there_are(monkeypatch):
 # ---- Files ---------------------------------------------------------------------------------------
 def test_predictions_and_metrics_are_written_as_json_lines(monkeypatch, tmp_path):
   made = evaluator(monkeypatch, log_dir=str(tmp_path))
-  made.evaluate(zero(), 7)
-  made.evaluate(zero(), 8)
+  made.evaluate(bias(0), 7)
+  made.evaluate(bias(0), 8)
   lines = lambda name: map(json.loads, (tmp_path / name).read_text().splitlines())
   rows = list(lines(f'{TASK}-000007.jsonl'))
   assert rows[9] == {
@@ -227,6 +171,6 @@ def test_loggers_get_the_numbers_of_each_task(monkeypatch, tmp_path):
     def write(self, collection, step, values):
       written.append((collection, step, dict(values)))
 
-  evaluator(monkeypatch, log_dir=str(tmp_path), logger_cls=(Spy,)).evaluate(zero(), 7)
+  evaluator(monkeypatch, log_dir=str(tmp_path), logger_cls=(Spy,)).evaluate(bias(0), 7)
   numbers = {'eval/equal': 1.0, 'eval/scores': 45.0, 'eval/count': 10.0}
   assert written == [(TASK, 7, numbers)]

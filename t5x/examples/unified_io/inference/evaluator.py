@@ -1,7 +1,6 @@
 """What the model said about each example, as metrics and files want it."""
 
 from collections.abc import Callable, Mapping, Sequence
-import re
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,9 +8,8 @@ import numpy as np
 from t5x import evaluation
 from t5x.examples.unified_io import config
 from t5x.examples.unified_io.data import vocabulary as vocabulary_lib
+from t5x.examples.unified_io.metrics import coordinates
 from t5x.loggers import Logger
-
-_LOCATION = re.compile(r'<extra_id_(\d+)>')
 
 
 class Vocabulary(Protocol):
@@ -67,12 +65,8 @@ class UnifiedIOOutput:
   @property
   def boxes(self) -> list[list[float]]:
     """Boxes in the text as [top, left, bottom, right], fractions of the padded picture."""
-    bins = [int(k) for k in _LOCATION.findall(self.text or '')]
-    last = config.VOCAB_START + config.NUM_DETECTION_BINS
-    if any(not config.VOCAB_START <= k < last for k in bins):
-      return []
-    places = [(k - config.VOCAB_START) / config.NUM_DETECTION_BINS for k in bins]
-    return [places[i : i + 4] for i in range(0, len(places) - len(places) % 4, 4)]
+    boxes, _ = coordinates.extract_bboxes_from_text(self.text or '')
+    return np.asarray(boxes, float).tolist()
 
   def __repr__(self) -> str:
     return f'UnifiedIOOutput({self.text!r})'
@@ -104,6 +98,18 @@ def decode_text(ids: np.ndarray, vocabulary: Vocabulary) -> str:
   """The text of ids up to the end mark or the padding."""
   ends = np.flatnonzero((ids == config.EOS_ID) | (ids == config.PAD_ID))
   return vocabulary.decode([int(i) for i in ids[: ends[0] if ends.size else None]])
+
+
+def describe_row(row: evaluation.Row) -> dict[str, Any]:
+  """What infer.py writes of an example: what was asked and said, scores, boxes, its metadata."""
+  return {
+    'input': row.example.get('text_inputs'),
+    'text': row.output.text,
+    'score': row.output.scores,
+    **({'all_scores': row.aux['all_scores']} if 'all_scores' in row.aux else {}),
+    'boxes': row.output.boxes,
+    'meta': {k: v for k, v in row.example.items() if k.startswith('meta/')},
+  }
 
 
 class UnifiedIOEvaluator(evaluation.Evaluator):
