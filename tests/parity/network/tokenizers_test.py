@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 import hashlib
 import pathlib
-import re
 from typing import Any
 import zlib
 
@@ -15,17 +14,14 @@ import numpy as np
 import pytest
 
 from t5x import legacy_checkpoints
+from t5x.examples.unified_io.interop import legacy_names
 from t5x.examples.unified_io.modules import audio_vqgan, image_vqgan
 from tests.parity import harness
 from tests.parity.network import support
 
-# By the kind of a case: the tokenizer of a stored configuration, and its released names.
-_KINDS = {
-  'image': (lambda stored: image_vqgan.ImageVqgan(support.image_vqgan_config(stored)), []),
-  'audio': (
-    lambda stored: audio_vqgan.AudioVqgan(support.audio_vqgan_config(stored)),
-    audio_vqgan.RELEASED_NAMES,
-  ),
+_TOKENIZERS = {
+  'image': lambda stored: image_vqgan.ImageVqgan(support.image_vqgan_config(stored)),
+  'audio': lambda stored: audio_vqgan.AudioVqgan(support.audio_vqgan_config(stored)),
 }
 _GIVEN = (
   'kind', 'config', 'seed', 'init', 'checkpoint', 'checkpoint_note', 'recipe', 'recipe_paths',
@@ -46,8 +42,8 @@ class Tokenizer:
   """The tokenizer of a case; each method is compiled once."""
 
   def __init__(self, case: harness.Case):
-    make, self._names = _KINDS[case.config['kind']]
-    self._module = make(case.config['config'])
+    self._kind = case.config['kind']
+    self._module = _TOKENIZERS[self._kind](case.config['config'])
     self._params: Any = None
     key, pixels = jax.random.key(0), jnp.asarray(case.inputs['x'])
     shapes = meta.unbox(jax.eval_shape(self._module.init, key, pixels)['params'])
@@ -74,12 +70,9 @@ class Tokenizer:
     return np.asarray(self._methods[method](self._params, jnp.asarray(x)))
 
   def our_name(self, path: str) -> str:
-    """Our path of a released one."""
-    for ours, released in self._names:
-      if found := re.match(released, path):
-        number = found.group(1) if found.groups() else ''
-        return ours.replace(r'(\d+)', number) + path[found.end() :]
-    return path
+    """Our path of a released one, both below the tokenizer."""
+    whole = legacy_names.from_legacy(f'target_encoders_{self._kind}/discrete_vae/{path}')
+    return whole.removeprefix(f'{self._kind}_vqgan/')
 
 
 def _recipe(path: str, shape: list[int], seed: int) -> np.ndarray:
