@@ -7,7 +7,6 @@ to fixed shapes. Example order, mixing and seeds do not depend on threads, prefe
 
 from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
-import difflib
 import importlib
 from typing import Any
 
@@ -15,8 +14,10 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from t5x import stream
+from t5x import stream, task_examples
 from t5x.array_types import Batch
+from t5x.ordering import MixingSchedule, Order
+from t5x.task_examples import converter_step, source_of
 
 _STREAM = 'stream/'
 _RAW = 'stream/raw/'  # fields as they were before features were made, for metrics and files
@@ -79,82 +80,14 @@ class ArraySpec:
   dtype: np.dtype
 
 
-# ---- Tasks ---------------------------------------------------------------------------------------
-def get_mixture_or_task(name: str) -> seqio.Task | seqio.Mixture:
-  """A registered task or mixture.
-
-  Raises:
-    ValueError: for an unknown name, with the near ones.
-  """
-  known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
-  if name not in known:
-    near = difflib.get_close_matches(name, known) or sorted(known)
-    raise ValueError(f'there is no task or mixture {name!r}; did you mean one of {near}?')
-  return seqio.get_mixture_or_task(name)
-
-
-def _tasks_and_rates(cfg: DatasetConfig) -> tuple[list[seqio.Task], list[float]]:
+def _import_module(cfg: DatasetConfig) -> None:
   if cfg.module:
     importlib.import_module(cfg.module)
-  provider = get_mixture_or_task(cfg.mixture_or_task_name)
-  if isinstance(provider, seqio.Task):
-    return [provider], [1.0]
-  tasks = sorted(provider.tasks, key=lambda task: task.name)
-  return tasks, [float(provider.get_rate(task)) for task in tasks]
 
 
-def _source_of(task: seqio.Task) -> stream.RandomAccessSource:
-  if not isinstance(task.source, stream.RandomAccessSource):
-    raise ValueError(
-      f'the source of task {task.name!r} ({type(task.source).__name__}) cannot be read by record '
-      'number; give it num_examples, read and decode, as t5x.stream.TfdsSource has'
-    )
-  return task.source
-
-
-def _converter_step(task: seqio.Task) -> int:
-  """Which of the task's preprocessors makes the features."""
-  for i, preprocessor in enumerate(task.preprocessors):
-    if hasattr(preprocessor, 'feature_converter'):
-      return i
-  raise ValueError(
-    f'no preprocessor of task {task.name!r} has a feature_converter; its last one must make the '
-    "model's features, such as unified_io_preprocessor"
-  )
-
-
-def _preprocess(
-  task: seqio.Task, dataset: tf.data.Dataset, lengths: Mapping[str, Any], cfg: DatasetConfig
-) -> tf.data.Dataset:
-  """All preprocessors of a task; each example keeps its position, whatever becomes of a record."""
-  examples = _apply(task, dataset, lengths, cfg)
-  if stream.POSITION in examples.element_spec:
-    return examples
-
-  # Some preprocessor keeps only fields of its own: each record goes through all of them alone.
-  def one_record(record):
-    position = record[stream.POSITION]
-    made = _apply(task, tf.data.Dataset.from_tensors(record), lengths, cfg)
-    return made.map(lambda example: {**example, stream.POSITION: position})
-
-  return dataset.flat_map(one_record)
-
-
-def _apply(task, dataset, lengths, cfg):
-  seed = cfg.seed or 0  # of preprocessors that do not take theirs from the example
-  dataset = task.preprocess_precache(dataset, seed)
-  dataset = task.preprocess_postcache(dataset, lengths, seed)
-  dataset = task._validate_preprocessing(dataset)
-  if cfg.trim_output_features and set(lengths) & set(dataset.element_spec):
-    dataset = seqio.utils.trim_dataset(dataset, lengths, task.output_features)
-  return dataset
-
-
-def _options(dataset: tf.data.Dataset) -> tf.data.Dataset:
-  options = tf.data.Options()
-  options.deterministic = True
-  options.threading.max_intra_op_parallelism = 1  # examples are parallel, not what is in them
-  return dataset.with_options(options)
+def _preprocess(task, records, lengths, cfg):
+  trim = cfg.trim_output_features
+  return task_examples.preprocess(task, records, lengths, seed=cfg.seed or 0, trim=trim)
 
 
 # ---- Training ------------------------------------------------------------------------------------
@@ -174,21 +107,18 @@ class TrainBatches:
   def __init__(self, cfg: DatasetConfig):
     """Opens the sources and builds the graph; reads no record yet."""
     self._cfg = cfg
-    self._tasks, self._rates = _tasks_and_rates(cfg)
+    _import_module(cfg)
+    self._tasks, self._rates = task_examples.tasks_and_rates(cfg.mixture_or_task_name)
     self._lengths = {'is_training': True, **cfg.task_feature_lengths}
     self._orders = [
-      stream.Order(t.name, _source_of(t).num_examples(cfg.split), cfg.seed or 0, cfg.shuffle)
+      Order(t.name, source_of(t).num_examples(cfg.split), cfg.seed or 0, cfg.shuffle)
       for t in self._tasks
     ]
     self._cursor = stream.Cursor.start(len(self._tasks), cfg.virtual_shards)
-    self._dataset = self._build()
+    self._dataset: tf.data.Dataset | None = self._build()
     self._iterator: Iterator[Batch] | None = None
-
-  @property
-  def spec(self) -> dict[str, ArraySpec]:
-    """Shape and dtype of every field of a batch."""
-    return {
-      name: ArraySpec((self._cfg.batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
+    self.spec = {
+      name: ArraySpec((cfg.batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
       for name, spec in self._dataset.element_spec.items()
       if not name.startswith(_STREAM)
     }
@@ -198,7 +128,7 @@ class TrainBatches:
 
   def __next__(self) -> dict[str, np.ndarray]:
     if self._iterator is None:
-      self._iterator = self._dataset.as_numpy_iterator()
+      self._iterator = (self._dataset or self._build()).as_numpy_iterator()
     batch = dict(next(self._iterator))
     names = [task.name for task in self._tasks]
     self._cursor.advance(batch.pop(stream.TASK), batch.pop(stream.POSITION), names)
@@ -225,11 +155,10 @@ class TrainBatches:
       places=[[list(place) for place in shard] for shard in state['places']],
     )
     self.close()
-    self._dataset = self._build()
 
   def close(self) -> None:
-    """Stops reading ahead."""
-    self._iterator = None
+    """Stops reading ahead; the next batch is read anew, from the place where this one stands."""
+    self._iterator = self._dataset = None
 
   def _identity(self) -> dict[str, Any]:
     cfg = self._cfg
@@ -251,26 +180,30 @@ class TrainBatches:
       dataset = tf.data.Dataset.zip(tuple(parts)).map(
         lambda *rows: {name: tf.concat([row[name] for row in rows], 0) for name in rows[0]}
       )
-    return _options(dataset).prefetch(2)
+    return task_examples.with_options(dataset).prefetch(2)
 
   def _shard(self, shard: int) -> tf.data.Dataset:
     """The examples of one virtual shard, from where its cursor stands."""
     parts = [self._task_examples(number, shard) for number in range(len(self._tasks))]
     if len(parts) == 1:
       return parts[0]
-    choices = tf.data.Dataset.from_generator(
-      lambda: self._choices(shard), output_signature=tf.TensorSpec([None], tf.int64)
-    )
-    return tf.data.Dataset.choose_from_datasets(parts, choices.prefetch(2).unbatch())
+    return tf.data.Dataset.choose_from_datasets(parts, self._choices(shard))
 
-  def _choices(self, shard: int) -> Iterator[np.ndarray]:
-    """The tasks of this shard's rows, batch by batch."""
-    schedule = stream.MixingSchedule(self._rates, self._cursor.mixed)
+  def _choices(self, shard: int) -> tf.data.Dataset:
+    """The tasks of this shard's rows."""
+    schedule = MixingSchedule(self._rates, self._cursor.mixed)
     size = self._cfg.batch_size
     rows = size // self._cfg.virtual_shards
-    while True:
+
+    def of_next_batch(_):
       batch = np.array([next(schedule) for _ in range(size)], np.int64)
-      yield batch[shard * rows : (shard + 1) * rows]
+      return batch[shard * rows : (shard + 1) * rows]
+
+    # Each build has a schedule of its own and is iterated once, batch after batch.
+    batches = tf.data.Dataset.range(2**62).map(
+      lambda i: tf.ensure_shape(tf.numpy_function(of_next_batch, [i], tf.int64), [rows])
+    )
+    return batches.prefetch(2).unbatch()
 
   def _task_examples(self, number: int, shard: int) -> tf.data.Dataset:
     task, cfg, lengths = self._tasks[number], self._cfg, self._lengths
@@ -280,7 +213,7 @@ class TrainBatches:
       start=start, shard=shard, num_shards=cfg.virtual_shards,
     )  # fmt: skip
     dataset = _preprocess(task, dataset, lengths, cfg)
-    converter = task.preprocessors[_converter_step(task)].feature_converter()
+    converter = task.preprocessors[converter_step(task)].feature_converter()
 
     def finish(example):
       made = converter.convert(example, lengths)
@@ -319,18 +252,16 @@ class EvalBatches:
 
   def __init__(self, cfg: DatasetConfig, task_name: str, num_examples: int | None):
     """Opens the source and builds the graph; reads no record yet."""
-    if cfg.module:
-      importlib.import_module(cfg.module)
-    task = get_mixture_or_task(task_name)
+    _import_module(cfg)
+    task = task_examples.get_mixture_or_task(task_name)
     if not isinstance(task, seqio.Task):
       raise ValueError(f'{task_name!r} is a mixture; evaluate its tasks one by one')
     self._batch_size = cfg.batch_size
     lengths = {'is_training': False, **cfg.task_feature_lengths}
-    order = stream.Order(
-      task.name, _source_of(task).num_examples(cfg.split), cfg.seed or 0, shuffle=False
-    )
+    size = source_of(task).num_examples(cfg.split)
+    order = Order(task.name, size, cfg.seed or 0, shuffle=False)
     records = stream.read_in_order(task.source, cfg.split, order, num_epochs=1)
-    step = _converter_step(task)
+    step = converter_step(task)
     steps = [*task.preprocessors[:step], _keep_raw_fields, *task.preprocessors[step:]]
     examples = _preprocess(task.replace(preprocessors=steps), records, lengths, cfg)
     converter = task.preprocessors[step].feature_converter()
@@ -343,7 +274,7 @@ class EvalBatches:
 
     examples = examples.take(-1 if num_examples is None else num_examples)
     examples = examples.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    self._dataset = _options(examples).prefetch(2 * cfg.batch_size)
+    self._dataset = task_examples.with_options(examples).prefetch(2 * cfg.batch_size)
 
   def __iter__(self) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
     rows, examples = [], []

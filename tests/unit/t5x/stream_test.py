@@ -5,11 +5,12 @@ import pytest
 import tensorflow as tf
 
 from t5x import stream
+from t5x.ordering import MixingSchedule, Order
 
 
 @pytest.mark.parametrize('size', [1, 2, 5, 64, 1000])
 def test_every_epoch_holds_every_record_once(size):
-  order = stream.Order('task', size, seed=3, shuffle=True)
+  order = Order('task', size, seed=3, shuffle=True)
   for epoch in range(3):
     positions = np.arange(epoch * size, (epoch + 1) * size)
     assert sorted(order.records(positions)) == list(range(size))
@@ -17,7 +18,7 @@ def test_every_epoch_holds_every_record_once(size):
 
 def test_epochs_tasks_and_seeds_differ_in_their_order():
   def first_epoch(task='a', seed=0, epoch=0):
-    order = stream.Order(task, 100, seed=seed, shuffle=True)
+    order = Order(task, 100, seed=seed, shuffle=True)
     return order.records(np.arange(100 * epoch, 100 * (epoch + 1))).tolist()
 
   orders = [first_epoch(), first_epoch(task='b'), first_epoch(seed=1), first_epoch(epoch=1)]
@@ -26,7 +27,7 @@ def test_epochs_tasks_and_seeds_differ_in_their_order():
 
 
 def test_a_far_position_is_found_without_those_before_it():
-  order = stream.Order('task', 10**9, seed=0, shuffle=True)
+  order = Order('task', 10**9, seed=0, shuffle=True)
   together = order.records(np.arange(10**12, 10**12 + 5))
   apart = [order.records(np.array([p]))[0] for p in range(10**12, 10**12 + 5)]
   assert together.tolist() == apart
@@ -34,26 +35,26 @@ def test_a_far_position_is_found_without_those_before_it():
 
 
 def test_without_shuffling_records_come_in_their_order():
-  order = stream.Order('task', 3, seed=0, shuffle=False)
+  order = Order('task', 3, seed=0, shuffle=False)
   assert order.records(np.arange(7)).tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 def test_permutations_look_random():
   # Neighbours of the first epoch: no share of successors (1 in 1000 by chance) stands out.
-  records = stream.Order('task', 1000, seed=0, shuffle=True).records(np.arange(1000))
+  records = Order('task', 1000, seed=0, shuffle=True).records(np.arange(1000))
   assert (np.diff(records) == 1).sum() < 8
   assert abs(np.corrcoef(np.arange(1000), records)[0, 1]) < 0.1
 
 
 def test_seeds_belong_to_task_record_and_epoch_not_to_the_position():
-  shuffled = stream.Order('task', 10, seed=0, shuffle=True)
-  straight = stream.Order('task', 10, seed=0, shuffle=False)
+  shuffled = Order('task', 10, seed=0, shuffle=True)
+  straight = Order('task', 10, seed=0, shuffle=False)
   positions = np.arange(10)
   by_record = straight.seeds(shuffled.records(positions))
   assert shuffled.seeds(positions).tolist() == by_record.tolist()
   assert shuffled.seeds(positions).dtype == np.int32
-  seeds = [*straight.seeds(np.arange(30)), *stream.Order('b', 10, 0, False).seeds(positions)]
-  seeds += [*stream.Order('task', 10, 1, False).seeds(positions)]
+  seeds = [*straight.seeds(np.arange(30)), *Order('b', 10, 0, False).seeds(positions)]
+  seeds += [*Order('task', 10, 1, False).seeds(positions)]
   assert len({tuple(seed) for seed in np.array(seeds).tolist()}) == 50
 
 
@@ -61,7 +62,7 @@ def test_seeds_belong_to_task_record_and_epoch_not_to_the_position():
   'rates', [[1.0], [1, 1], [1.0, 1.0, 1.0], [0.4, 0.32, 0.2, 0.05, 0.03], [1000, 1, 1, 1], [3, 0.7]]
 )
 def test_realised_shares_stay_within_one_example_of_the_rates(rates):
-  schedule, shares = stream.MixingSchedule(rates), np.array(rates) / sum(rates)
+  schedule, shares = MixingSchedule(rates), np.array(rates) / sum(rates)
   for n in range(1, 3000):
     next(schedule)
     assert np.abs(schedule.counts - n * shares).max() < 1, n
@@ -70,18 +71,18 @@ def test_realised_shares_stay_within_one_example_of_the_rates(rates):
 @pytest.mark.parametrize('taken', [0, 1, 17, 1010])
 def test_a_schedule_goes_on_from_its_counts(taken):
   rates = [0.4, 0.32, 0.2, 0.05, 0.03]
-  whole = stream.MixingSchedule(rates)
+  whole = MixingSchedule(rates)
   for _ in range(taken):
     next(whole)
-  later = stream.MixingSchedule(rates, whole.counts.tolist())
+  later = MixingSchedule(rates, whole.counts.tolist())
   assert [next(later) for _ in range(300)] == [next(whole) for _ in range(300)]
 
 
 def test_a_schedule_refuses_counts_and_rates_that_cannot_be():
   with pytest.raises(ValueError, match='has taken'):
-    stream.MixingSchedule([1, 1], [5, 0])
+    MixingSchedule([1, 1], [5, 0])
   with pytest.raises(ValueError, match='above 0'):
-    stream.MixingSchedule([1, 0])
+    MixingSchedule([1, 0])
 
 
 def test_a_cursor_counts_the_examples_of_the_last_record():
@@ -124,7 +125,7 @@ class Numbers:
 
 def test_records_are_read_from_any_position_on():
   source = Numbers(5)
-  order = stream.Order('task', 5, seed=0, shuffle=True)
+  order = Order('task', 5, seed=0, shuffle=True)
   dataset = stream.read_in_order(source, 'train', order, start=8)
   got = [(int(ex['number']), int(ex[stream.POSITION])) for ex in dataset.take(9)]
   want = order.records(np.arange(8, 17)).tolist()
@@ -133,7 +134,7 @@ def test_records_are_read_from_any_position_on():
 
 
 def test_shards_share_out_the_records_of_an_epoch():
-  source, order = Numbers(7), stream.Order('task', 7, seed=0, shuffle=True)
+  source, order = Numbers(7), Order('task', 7, seed=0, shuffle=True)
   seen = [
     int(ex['number'])
     for shard in range(3)
@@ -144,7 +145,7 @@ def test_shards_share_out_the_records_of_an_epoch():
 
 def test_an_empty_split_is_refused():
   with pytest.raises(ValueError, match='no examples'):
-    stream.read_in_order(Numbers(0), 'train', stream.Order('task', 0, 0, True))
+    stream.read_in_order(Numbers(0), 'train', Order('task', 0, 0, True))
 
 
 def test_missing_files_name_the_command_that_builds_them(tmp_path):

@@ -1,0 +1,254 @@
+import functools
+import json
+
+import numpy as np
+import pytest
+import seqio
+import tensorflow as tf
+
+from t5x import input_pipeline, stream
+
+
+class Numbers(seqio.DataSource):
+  """Record i of a split is {'id': first + i, 'text': '<id>'}."""
+
+  def __init__(self, size, first=0):
+    super().__init__(splits=('train', 'test'))
+    self.size, self.first = size, first
+
+  def num_examples(self, split):
+    return self.size
+
+  def read(self, split, records):
+    return np.array([json.dumps(self.first + int(i)).encode() for i in records], object)
+
+  def decode(self, split, stored):
+    return {'id': tf.strings.to_number(stored, tf.int32), 'text': stored}
+
+  def get_dataset(self, *args, **kwargs):
+    raise AssertionError('the stream reads by number')
+
+  supports_arbitrary_sharding = True
+  num_input_examples = num_examples
+  list_shards = None
+
+
+def keeping(fn):
+  """A preprocessor of single examples that carries the stream's fields on."""
+
+  def preprocess(ds):
+    return ds.map(lambda ex: {**{k: v for k, v in ex.items() if k.startswith('stream/')}, **fn(ex)})
+
+  return preprocess
+
+
+def features(ex):
+  noise = tf.random.stateless_uniform([], ex[stream.SEED], 0, 2**30, tf.int32)
+  kept = {k: v for k, v in ex.items() if k.startswith('meta/')}
+  return {'inputs': tf.stack([ex['id'], noise]), **kept}
+
+
+class PadTo3:
+  """Features to fixed shapes: `x` [3]."""
+
+  def convert(self, example, lengths):
+    return {'x': tf.pad(example['inputs'], [[0, 3 - lengths['inputs']]])}
+
+
+def make_features(ds, sequence_length):
+  del sequence_length
+  return keeping(features)(ds)
+
+
+make_features.feature_converter = PadTo3
+
+
+def odd_only(ds):
+  return ds.filter(lambda ex: ex['id'] % 2 == 1)
+
+
+def as_many_as_the_last_digit(ds):
+  """Record i becomes i % 3 examples; each has its own seed."""
+
+  def expand(ex):
+    copies = tf.data.Dataset.range(tf.cast(ex['id'] % 3, tf.int64))
+    return copies.map(lambda i: {**ex, stream.SEED: ex[stream.SEED] + tf.cast(i, tf.int32)})
+
+  return ds.flat_map(expand)
+
+
+def forget_the_stream(ds):
+  return ds.map(lambda ex: {'id': ex['id'], stream.SEED: ex[stream.SEED]})
+
+
+def with_meta(ds):
+  return keeping(lambda ex: {**ex, 'meta/name': ex['text'], 'picture': tf.zeros([40, 40, 3])})(ds)
+
+
+STEPS = {
+  'plain': [],
+  'odd': [odd_only],
+  'several': [as_many_as_the_last_digit],
+  'forgetful': [as_many_as_the_last_digit, forget_the_stream],
+  'told': [with_meta],
+}
+OUTPUT = {'inputs': seqio.ContinuousFeature(dtype=tf.int32, rank=1, required=False)}
+
+
+@pytest.fixture(autouse=True, scope='module')
+def registered():
+  names = {name: f'pipeline_test_{name}' for name in STEPS}
+  for i, (name, steps) in enumerate(STEPS.items()):
+    seqio.TaskRegistry.add(
+      names[name], source=Numbers(10, first=100 * i), preprocessors=[*steps, make_features],
+      output_features=OUTPUT,
+    )  # fmt: skip
+  rates = [(names['plain'], 2.0), (names['odd'], 1.0), (names['forgetful'], 0.5)]
+  seqio.MixtureRegistry.add('pipeline_test_mixture', rates)
+  yield
+  for name in names.values():
+    seqio.TaskRegistry.remove(name)
+  seqio.MixtureRegistry.remove('pipeline_test_mixture')
+
+
+def config(name, **changes):
+  settings = {'split': 'train', 'batch_size': 4, 'seed': 5, 'task_feature_lengths': {'inputs': 2}}
+  settings |= {'mixture_or_task_name': f'pipeline_test_{name}'} | changes
+  return input_pipeline.DatasetConfig(**settings)
+
+
+def take(batches, n):
+  return [next(batches)['x'].tolist() for _ in range(n)]
+
+
+def ids(rows):
+  return [row[0] for batch in rows for row in batch]
+
+
+@pytest.mark.parametrize(
+  ('name', 'handed_out'),
+  [('plain', 0), ('odd', 5), ('several', 1), ('several', 5), ('forgetful', 3), ('mixture', 5)],
+)
+def test_a_resumed_stream_goes_on_with_the_same_batches(name, handed_out):
+  unbroken = input_pipeline.open_train(config(name))
+  take(unbroken, handed_out)
+  state = json.loads(json.dumps(unbroken.state()))
+  resumed = input_pipeline.open_train(config(name))
+  resumed.restore(state)
+  assert take(resumed, 6) == take(unbroken, 6)
+  resumed.close()
+  assert take(resumed, 2) == take(unbroken, 2)
+  assert resumed.state() == unbroken.state()
+
+
+def test_another_seed_gives_other_batches_and_cannot_be_resumed():
+  one = input_pipeline.open_train(config('plain'))
+  other = input_pipeline.open_train(config('plain', seed=6))
+  assert take(one, 3) != take(other, 3)
+  with pytest.raises(ValueError, match='seed was 5, is 6'):
+    other.restore(one.state())
+
+
+def test_an_epoch_holds_every_example_once():
+  plain = ids(take(input_pipeline.open_train(config('plain', batch_size=5)), 4))
+  assert sorted(plain[:10]) == sorted(plain[10:]) == list(range(10))
+  assert plain[:10] != plain[10:]
+  several = ids(take(input_pipeline.open_train(config('several', batch_size=5)), 4))
+  wanted = [i for i in range(200, 210) for _ in range(i % 3)]
+  assert sorted(several[: len(wanted)]) == wanted
+
+
+def test_every_epoch_augments_anew_and_every_run_alike():
+  rows = take(input_pipeline.open_train(config('plain', batch_size=10)), 2)
+  noise = {(row[0], row[1]) for batch in rows for row in batch}
+  assert len(noise) == 20
+  assert take(input_pipeline.open_train(config('plain', batch_size=10)), 2) == rows
+
+
+def test_a_mixture_takes_its_tasks_by_their_rates():
+  rows = ids(take(input_pipeline.open_train(config('mixture', batch_size=7)), 3))
+  counts = [sum(i // 100 == task for i in rows) for task in (0, 1, 3)]
+  assert counts == [12, 6, 3]
+
+
+def test_without_shuffling_examples_come_in_their_order():
+  rows = take(input_pipeline.open_train(config('plain', shuffle=False)), 3)
+  assert ids(rows) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+def test_virtual_shards_share_out_an_epoch_and_resume():
+  batches = input_pipeline.open_train(config('plain', batch_size=10, virtual_shards=2))
+  rows = take(batches, 1)
+  assert sorted(ids(rows)) == list(range(10))
+  straight = input_pipeline.open_train(
+    config('plain', batch_size=10, virtual_shards=2, shuffle=False)
+  )
+  assert ids(take(straight, 1)) == [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]
+  resumed = input_pipeline.open_train(config('plain', batch_size=10, virtual_shards=2))
+  resumed.restore(batches.state())
+  assert take(resumed, 2) == take(batches, 2)
+  with pytest.raises(ValueError, match='multiple of virtual_shards'):
+    config('plain', virtual_shards=3)
+
+
+def test_the_spec_tells_what_batches_are():
+  batches = input_pipeline.open_train(config('plain'))
+  batch = next(batches)
+  assert {k: (v.shape, v.dtype) for k, v in batches.spec.items()} == {'x': ((4, 3), np.int32)}
+  assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {'x': ((4, 3), np.int32)}
+
+
+def test_the_cursor_is_small_and_tells_the_place():
+  batches = input_pipeline.open_train(config('mixture'))
+  take(batches, 3)
+  state = batches.state()
+  assert state['examples'] == sum(state['mixed']) == 12
+  assert len(json.dumps(state)) < 500
+
+
+def test_evaluation_yields_every_example_in_order_and_pads_the_last_batch():
+  pairs = list(input_pipeline.open_eval(config('told', split='test')))
+  assert [[row[0] for row in batch['x']] for batch, _ in pairs] == [
+    [400, 401, 402, 403], [404, 405, 406, 407], [408, 409, 408, 408],
+  ]  # fmt: skip
+  assert [len(examples) for _, examples in pairs] == [4, 4, 2]
+  assert pairs[2][1][1] == {'id': 409, 'text': '409', 'meta/name': '409'}
+
+
+def test_evaluation_draws_the_same_each_time():
+  eval_set = input_pipeline.open_eval(config('told', split='test'), 'pipeline_test_several')
+  first, second = ([batch['x'].tolist() for batch, _ in eval_set] for _ in range(2))
+  assert first == second
+
+
+def test_evaluation_can_be_cut_short():
+  pairs = list(input_pipeline.open_eval(config('told'), num_examples=3))
+  assert [len(examples) for _, examples in pairs] == [3]
+  assert pairs[0][0]['x'].shape == (4, 3)
+
+
+def test_a_misspelt_name_is_answered_with_the_near_ones():
+  with pytest.raises(ValueError, match=r"did you mean one of .*'pipeline_test_plain'"):
+    input_pipeline.open_train(config('plane'))
+  with pytest.raises(ValueError, match='is a mixture'):
+    input_pipeline.open_eval(config('mixture'))
+
+
+def test_a_task_without_converter_or_random_access_is_refused():
+  name = 'pipeline_test_bare'
+  add = functools.partial(seqio.TaskRegistry.add, name, output_features=OUTPUT)
+  add(source=Numbers(3), preprocessors=[])
+  with pytest.raises(ValueError, match='has a feature_converter'):
+    input_pipeline.open_train(config('bare'))
+  seqio.TaskRegistry.remove(name)
+  source = seqio.FunctionDataSource(lambda split, shuffle_files: None, splits=['train'])
+  add(source=source, preprocessors=[make_features])
+  with pytest.raises(ValueError, match='cannot be read by record number'):
+    input_pipeline.open_train(config('bare'))
+  seqio.TaskRegistry.remove(name)
+
+
+@pytest.mark.parametrize('switch', ['use_cached', 'pack', 'use_custom_packing_ops'])
+def test_switches_of_seqio_that_would_change_the_order_are_refused(switch):
+  with pytest.raises(ValueError, match=f'DatasetConfig.{switch} must be False'):
+    config('plain', **{switch: True})
