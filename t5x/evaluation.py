@@ -15,7 +15,14 @@ import numpy as np
 import optax
 import seqio
 
-from t5x import checkpoint_config, checkpoints, input_pipeline, json_lines, train_state
+from t5x import (
+  checkpoint_config,
+  checkpoints,
+  input_pipeline,
+  json_lines,
+  task_examples,
+  train_state,
+)
 from t5x.array_types import Array, Batch, PyTree
 from t5x.checkpoint_config import CheckpointError, RestoreCheckpointConfig, Tokenizer
 from t5x.loggers import Logger
@@ -140,7 +147,7 @@ def subtasks(cfg: input_pipeline.DatasetConfig) -> list[seqio.Task]:
     ValueError: for an unknown name, or when no task has the split.
     FileNotFoundError: when the data of a task are missing.
   """
-  tasks = seqio.get_subtasks(input_pipeline.get_mixture_or_task(cfg.mixture_or_task_name))
+  tasks = seqio.get_subtasks(task_examples.get_mixture_or_task(cfg.mixture_or_task_name))
   having = [task for task in tasks if cfg.split in task.splits]
   if not having:
     splits = {task.name: sorted(task.splits) for task in tasks}

@@ -13,7 +13,7 @@ import optax
 import seqio
 import tensorflow as tf
 
-from t5x import bindings, checkpoint_config, input_pipeline, train_state
+from t5x import bindings, checkpoint_config, task_examples, train_state
 from t5x.bindings import UserError, explained
 from t5x.checkpoint_config import CheckpointConfig, RestoreCheckpointConfig
 from t5x.input_pipeline import DatasetConfig
@@ -79,7 +79,7 @@ def check(arguments: Mapping[str, Any], *, files: bool = True) -> None:
 def _check_dataset(cfg: DatasetConfig, files: bool) -> None:
   if cfg.module:
     importlib.import_module(cfg.module)
-  tasks = seqio.get_subtasks(input_pipeline.get_mixture_or_task(cfg.mixture_or_task_name))
+  tasks = seqio.get_subtasks(task_examples.get_mixture_or_task(cfg.mixture_or_task_name))
   if files and not any(cfg.split in task.splits for task in tasks):
     known = {split for task in tasks for split in task.splits}
     raise UserError(

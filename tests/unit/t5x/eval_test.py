@@ -1,4 +1,4 @@
-"""evaluate(): which checkpoints it takes, what it writes, and that it takes nothing random unasked."""
+"""evaluate(): which checkpoints it takes, what it writes, nothing random unless asked."""
 
 import json
 import logging
