@@ -70,18 +70,22 @@ def batch(size: int = BATCH, seed: int = 0, vocab: int = 40) -> Batch:
 
 
 def init(module: nn.Module, features: Batch, seed: int = 0) -> PyTree:
-  """Parameters as a plain nested dict, drawn without compiling; no scale is 1, no bias 0."""
-  shapes = nn.unbox(jax.eval_shape(module.init, jax.random.key(0), features))['params']
+  """Parameters of a network as a plain nested dict, drawn without compiling its init."""
+  return draw(jax.eval_shape(module.init, jax.random.key(0), features)['params'], seed)
+
+
+def draw(shapes: PyTree, seed: int = 0) -> PyTree:
+  """Values for a tree of parameters; no scale is 1 and no bias 0, so that they all matter."""
   rng = np.random.default_rng(seed)
 
-  def draw(path, leaf):
+  def value(path, leaf):
     noise = rng.standard_normal(leaf.shape).astype(np.float32)
     kind = path[-1].key
     if kind == 'kernel':
       return jnp.asarray(noise * leaf.shape[-2] ** -0.5)
     return jnp.asarray({'scale': 1 + 0.1 * noise, 'embedding': noise}.get(kind, 0.2 * noise))
 
-  return jax.tree.map_with_path(draw, shapes)
+  return jax.tree.map_with_path(value, nn.unbox(shapes))
 
 
 def loss(output: network.TargetOutput) -> jax.Array:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 import flax.linen as nn
@@ -167,11 +168,21 @@ def _check_gradients(f: Forward, gradients: PyTree) -> None:
     case.equal(field, got, case.outputs[field], rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize('path', harness.cases('network', '[ab]_*'))
-def test_forward_pass(path):
+def _check(path: pathlib.Path) -> None:
   with harness.case(path) as c:
     c.given(*_GIVEN)
     forward = Forward(c)
     _check_parts(forward)
     _check_logits(forward)
     _check_loss(forward)
+
+
+@pytest.mark.parametrize('path', harness.cases('network', 'b_*'))
+def test_forward_pass(path):
+  _check(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', harness.cases('network', 'a_*'))
+def test_forward_pass_of_all_modalities(path):
+  _check(path)

@@ -199,3 +199,26 @@ def norms(flat: Mapping[str, Any]) -> dict[str, float]:
 def flat(tree: Any) -> dict[str, Any]:
   """Nested dict -> {path: array}."""
   return traverse_util.flatten_dict(tree, sep='/')
+
+
+def dummy_batch(module: network.Transformer) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch of one for any network; only few of the patches are there."""
+  shapes: dict[str, tuple[int, ...]] = {}
+  for name, spec in module.inputs.items():
+    prefix = f'inputs/{name}'
+    if isinstance(spec, modality_specs.TextInputSpec):
+      shapes[f'{prefix}/tokens'] = (1, 3)
+      continue
+    places = (1, 1, 2) if isinstance(spec, modality_specs.HistoryInputSpec) else (1, 2)
+    shapes |= {f'{prefix}/mask': places, f'{prefix}/pos_ids': places}
+    shapes[f'{prefix}/input'] = (*places, spec.patch_dim)
+  for name, spec in module.targets.items():
+    if isinstance(spec, modality_specs.DenseTargetSpec):
+      shapes[f'targets/{name}/{name}'] = (1, spec.grid.height, spec.grid.width, spec.channels)
+    else:
+      shapes |= {f'targets/{name}/{field}': (1, 3) for field in ('inputs', 'targets')}
+  floats = ('/input', '/image', '/audio')
+  return {
+    key: jax.ShapeDtypeStruct(shape, jnp.float32 if key.endswith(floats) else jnp.int32)
+    for key, shape in shapes.items()
+  }
