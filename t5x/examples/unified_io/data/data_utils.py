@@ -127,9 +127,18 @@ def decode_image(image: tf.Tensor) -> tf.Tensor:
 
 
 def resize(image: tf.Tensor, size: tf.Tensor, method: str) -> tf.Tensor:
-  """Antialiased resize of [h, w, c] or [t, h, w, c]; integers become float32 in [0, 1]."""
-  resized = tf.cast(tf.image.resize(image, size, method, antialias=True), tf.float32)
-  return resized if image.dtype.is_floating else resized * (1 / image.dtype.max)
+  """Antialiased resize of [h, w, c] or [t, h, w, c], in [0, 1]; integers become float32."""
+
+  def resized():
+    return tf.cast(tf.image.resize(image, size, method, antialias=True), tf.float32)
+
+  if method == 'bilinear':  # of the size it has already, a picture stays as it is
+    is_same = tf.reduce_all(tf.shape(image)[-3:-1] == size)
+    made = tf.cond(is_same, lambda: tf.cast(image, tf.float32), resized)
+  else:
+    made = resized()
+  made = made if image.dtype.is_floating else made * (1 / image.dtype.max)
+  return tf.clip_by_value(made, 0.0, 1.0)
 
 
 def resize_and_pad(
@@ -190,7 +199,7 @@ def resize_and_pad(
     method = 'bilinear' if resize_method == 'random' else resize_method
     resized = resize(image, place.scaled, method)
   resized.set_shape([*image.shape[:-3], None, None, image.shape[-1]])
-  canvas = place.crop_and_pad(tf.clip_by_value(resized, 0.0, 1.0), pad_value)
+  canvas = place.crop_and_pad(resized, pad_value)
   canvas = tf.ensure_shape(canvas, [*image.shape[:-3], *output_size, image.shape[-1]])
   image_mask = tf.ensure_shape(place.mask(), output_size)
   if image.shape.rank == 4:
@@ -287,22 +296,28 @@ def rekey(ex: Example, *, key_map: Mapping[str, Sequence[str]]) -> Example:
   }
 
 
-def _one_for_each(ds, parts_of):
-  """flat_map that keeps the bookkeeping and gives each of an example's parts its own seed."""
+def _one_for_each(ds, count_of, make):
+  """flat_map that keeps the bookkeeping and gives each of an example's parts its own seed.
+
+  `make(ex, i)` is part i of the `count_of(ex)` parts of an example.
+  """
 
   def expand(ex):
-    parts, make = parts_of(ex)
-
-    def one(index, part):
-      made = {**_of_stream(ex), **make(index, part)}
+    def one(i):
+      made = {**_of_stream(ex), **make(ex, i)}
       if SEED_KEY in ex:
-        seed = tf.random.experimental.stateless_fold_in(ex[SEED_KEY], tf.cast(index, tf.int32))
+        seed = tf.random.experimental.stateless_fold_in(ex[SEED_KEY], tf.cast(i, tf.int32))
         made[SEED_KEY] = seed
       return made
 
-    return tf.data.Dataset.from_tensor_slices(parts).enumerate().map(one)
+    return tf.data.Dataset.range(count_of(ex)).map(one)
 
   return ds.flat_map(expand)
+
+
+def _length(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+  is_ragged = isinstance(values, tf.RaggedTensor)
+  return values.nrows() if is_ragged else tf.shape(values, tf.int64)[0]
 
 
 def flatten_parts(
@@ -314,14 +329,11 @@ def flatten_parts(
   `add_index` adds the number of the slice as 'index', int32.
   """
 
-  def parts_of(ex):
-    def make(index, part):
-      number = {'index': tf.cast(index, tf.int32)} if add_index else {}
-      return {**ex, **part, **number}
+  def make(ex, i):
+    number = {'index': tf.cast(i, tf.int32)} if add_index else {}
+    return {**ex, **{key: ex[key][i] for key in parts}, **number}
 
-    return {key: ex[key] for key in parts}, make
-
-  return _one_for_each(ds, parts_of)
+  return _one_for_each(ds, lambda ex: _length(ex[parts[0]]), make)
 
 
 def flatten_by_label(ds: tf.data.Dataset, target_keys: Sequence[str]) -> tf.data.Dataset:
@@ -330,17 +342,13 @@ def flatten_by_label(ds: tf.data.Dataset, target_keys: Sequence[str]) -> tf.data
   {'label': [7, 3, 7], 'bbox': [a, b, c]} -> {'label': [7, 7], 'bbox': [a, c]}, {'label': [3], ...}
   """
 
-  def parts_of(ex):
-    ex = {**ex, 'bbox': tf.reshape(ex['bbox'], [-1, 4])} if 'bbox' in ex else ex
+  def make(ex, i):
+    rows = ex['label'] == tf.unique(ex['label'])[0][i]
+    shaped = {'bbox': tf.reshape(ex['bbox'], [-1, 4])} if 'bbox' in ex else {}
+    of_label = {key: tf.boolean_mask(shaped.get(key, ex[key]), rows) for key in target_keys}
+    return {**ex, **of_label}
 
-    def make(index, label):
-      del index
-      rows = ex['label'] == label
-      return {**ex, **{key: tf.boolean_mask(ex[key], rows) for key in target_keys}}
-
-    return tf.unique(ex['label'])[0], make
-
-  return _one_for_each(ds, parts_of)
+  return _one_for_each(ds, lambda ex: _length(tf.unique(ex['label'])[0]), make)
 
 
 def load_class_names(path: str) -> list[str]:

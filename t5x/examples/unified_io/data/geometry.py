@@ -32,7 +32,12 @@ class Geometry(NamedTuple):
 
   def mask(self) -> tf.Tensor:
     """int32 [height, width]: 1 on the picture, 0 on the padding."""
-    return tf.pad(tf.ones(self.shown, tf.int32), self._paddings())
+    rows, cols = (
+      (tf.range(self.canvas[axis]) >= self.pad[axis])
+      & (tf.range(self.canvas[axis]) < self.pad[axis] + self.shown[axis])
+      for axis in (0, 1)
+    )
+    return tf.cast(rows[:, None] & cols[None], tf.int32)
 
   def crop_and_pad(self, image: tf.Tensor, value: float = 0) -> tf.Tensor:
     """[..., scaled height, scaled width, channels] -> [..., canvas, channels]."""
