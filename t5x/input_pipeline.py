@@ -16,13 +16,14 @@ import tensorflow as tf
 
 from t5x import stream, task_examples
 from t5x.array_types import Batch
-from t5x.ordering import MixingSchedule, Order
+from t5x.ordering import MixingSchedule, Order, key_of, permute
 from t5x.task_examples import converter_step, source_of
 
 _STREAM = 'stream/'
 _RAW = 'stream/raw/'  # fields as they were before features were made, for metrics and files
 _LARGEST_RAW = 1024  # numbers; larger fields (pictures, masks) are not kept
 _CURSOR_VERSION = 1
+_WINDOW_BYTES = 2**25
 
 
 @dataclasses.dataclass
@@ -43,6 +44,8 @@ class DatasetConfig:
     target_field_name: feature that holds the target's tokens.
     trim_output_features: cut features that `task_feature_lengths` names.
     virtual_shards: shards of the stream; the order depends on this number, never on hosts.
+    shuffle_window: examples of a task that are shuffled together in training, so that those made
+      from one record stand apart; fewer where they are large (32 MiB together).
   """
 
   mixture_or_task_name: str
@@ -59,6 +62,7 @@ class DatasetConfig:
   target_field_name: str = 'targets'
   trim_output_features: bool = True
   virtual_shards: int = 1
+  shuffle_window: int = 128
 
   def __post_init__(self):
     for name in ('use_cached', 'pack', 'use_custom_packing_ops'):
@@ -114,6 +118,7 @@ class TrainBatches:
       Order(t.name, source_of(t).num_examples(cfg.split), cfg.seed or 0, cfg.shuffle)
       for t in self._tasks
     ]
+    self._windows = {task.name: 1 for task in self._tasks}
     self._cursor = stream.Cursor.start(len(self._tasks), cfg.virtual_shards)
     self._dataset: tf.data.Dataset | None = self._build()
     self._iterator: Iterator[Batch] | None = None
@@ -130,8 +135,7 @@ class TrainBatches:
     if self._iterator is None:
       self._iterator = (self._dataset or self._build()).as_numpy_iterator()
     batch = dict(next(self._iterator))
-    names = [task.name for task in self._tasks]
-    self._cursor.advance(batch.pop(stream.TASK), batch.pop(stream.POSITION), names)
+    self._cursor.advance(batch.pop(stream.TASK), batch.pop(stream.POSITION), self._windows)
     return batch
 
   def state(self) -> dict[str, Any]:
@@ -149,11 +153,7 @@ class TrainBatches:
     if changed := [name for name in now if before.get(name) != now[name]]:
       told = '; '.join(f'{name} was {before.get(name)}, is {now[name]}' for name in changed)
       raise ValueError(f'the checkpoint stands in another stream of examples: {told}')
-    self._cursor = stream.Cursor(
-      examples=state['examples'],
-      mixed=list(state['mixed']),
-      places=[[list(place) for place in shard] for shard in state['places']],
-    )
+    self._cursor = stream.Cursor.from_json(state)
     self.close()
 
   def close(self) -> None:
@@ -168,6 +168,7 @@ class TrainBatches:
       'split': cfg.split,
       'tasks': {order.task: order.size for order in self._orders},
       'rates': self._rates,
+      'windows': list(self._windows.values()),
       'virtual_shards': cfg.virtual_shards,
       **({'batch_size': cfg.batch_size} if cfg.virtual_shards > 1 else {}),
     }
@@ -207,10 +208,10 @@ class TrainBatches:
 
   def _task_examples(self, number: int, shard: int) -> tf.data.Dataset:
     task, cfg, lengths = self._tasks[number], self._cfg, self._lengths
-    start, taken = self._cursor.places[shard][number]
+    place = self._cursor.places[shard][number]
     dataset = stream.read_in_order(
       task.source, cfg.split, self._orders[number],
-      start=start, shard=shard, num_shards=cfg.virtual_shards,
+      start=place.position, shard=shard, num_shards=cfg.virtual_shards,
     )  # fmt: skip
     dataset = _preprocess(task, dataset, lengths, cfg)
     converter = task.preprocessors[converter_step(task)].feature_converter()
@@ -221,7 +222,21 @@ class TrainBatches:
       position = {stream.POSITION: example[stream.POSITION], stream.TASK: np.int64(number)}
       return {**fields, **position}
 
-    return dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).skip(taken)
+    examples = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).skip(place.taken)
+    window = self._windows[task.name] = self._window(examples.element_spec)
+    if window == 1:
+      return examples
+    order = permute(np.arange(window), window, key_of(cfg.seed or 0, task.name, 'window'))
+    windows = examples.batch(window).map(
+      lambda rows: {k: tf.gather(v, order) for k, v in rows.items()}
+    )
+    return windows.unbatch().skip(place.done)
+
+  def _window(self, spec: Mapping[str, tf.TensorSpec]) -> int:
+    if not self._cfg.shuffle:
+      return 1
+    size = sum(field.shape.num_elements() * field.dtype.size for field in spec.values())
+    return max(1, min(self._cfg.shuffle_window, _WINDOW_BYTES // size))
 
 
 # ---- Evaluation ----------------------------------------------------------------------------------

@@ -5,9 +5,11 @@ record `order(p % size)` of epoch `p // size` (`t5x.ordering`), so any position 
 once. A mixture takes its n-th example from the task that `ordering.MixingSchedule` names.
 
 A task's preprocessors may turn a record into any number of examples. So the examples of a task are
-those of position 0, then those of position 1 and so on, and a place in it is (position, examples
-of this position already taken): `Cursor` keeps that pair for each task, and the number of examples
-handed out. Example n of a run is a function of (seed, n) through these numbers alone.
+those of position 0, then those of position 1 and so on. So that examples of one record do not
+stand together, they are cut into windows of a fixed size and each window is shuffled by a fixed
+permutation. `Cursor` keeps where the current window of each task begins (position, examples of this
+position before it) and how much of it has been handed out. Example n of a run is a function of
+(seed, n) through these numbers alone, and a resume makes at most one window again.
 
 With V virtual shards the positions p with p % V == v belong to shard v, which fills rows
 [v * batch / V, (v + 1) * batch / V) of every batch.
@@ -33,40 +35,78 @@ SEED, POSITION, TASK = 'stream/seed', 'stream/position', 'stream/task'  # fields
 
 # ---- The place in a stream -----------------------------------------------------------------------
 @dataclasses.dataclass
+class Place:
+  """Where a task stands in a shard. Its examples are handed out window by window, each shuffled.
+
+  Attributes:
+    position: of the record that gave the first example of the window.
+    taken: examples of that record before the window.
+    done: examples of the window that have been handed out, in the window's own order.
+    last, count: the furthest position among these, and how many of them it gave.
+  """
+
+  position: int
+  taken: int = 0
+  done: int = 0
+  last: int = -1
+  count: int = 0
+
+  def after(self, position: int, window: int) -> 'Place':
+    """The place when one more example, of the record at `position`, has been handed out."""
+    count = 1 if position > self.last else self.count + (position == self.last)
+    last = max(position, self.last)
+    if self.done + 1 < window:
+      return Place(self.position, self.taken, self.done + 1, last, count)
+    return Place(last, count + (self.taken if last == self.position else 0))
+
+
+@dataclasses.dataclass
 class Cursor:
   """How far a stream has been handed out: a few numbers, kept in checkpoints as JSON.
 
   Attributes:
     examples: handed out so far, of all tasks and shards.
     mixed: the same, task by task.
-    places: [shard][task] -> [position, examples of this position already taken].
+    places: [shard][task].
   """
 
   examples: int
   mixed: list[int]
-  places: list[list[list[int]]]
+  places: list[list[Place]]
 
   @classmethod
   def start(cls, num_tasks: int, num_shards: int) -> 'Cursor':
     """The place before the first example."""
-    places = [[[shard, 0] for _ in range(num_tasks)] for shard in range(num_shards)]
+    places = [[Place(shard) for _ in range(num_tasks)] for shard in range(num_shards)]
     return cls(examples=0, mixed=[0] * num_tasks, places=places)
 
-  def advance(self, tasks: np.ndarray, positions: np.ndarray, names: Sequence[str]) -> None:
+  @classmethod
+  def from_json(cls, tree: Mapping[str, Any]) -> 'Cursor':
+    """What `dataclasses.asdict` gave, read back; other keys are left aside."""
+    places = [[Place(**place) for place in shard] for shard in tree['places']]
+    return cls(examples=tree['examples'], mixed=list(tree['mixed']), places=places)
+
+  def advance(self, tasks: np.ndarray, positions: np.ndarray, windows: Mapping[str, int]) -> None:
     """Takes note of the rows of one batch, in order.
+
+    Args:
+      tasks: the number of each row's task.
+      positions: of the record that gave each row.
+      windows: name of each task -> examples in one of its windows.
 
     Raises:
       ValueError: a task's preprocessors have changed the order of its examples.
     """
+    names, sizes = list(windows), list(windows.values())
     rows = len(tasks) // len(self.places)
     for row, (task, position) in enumerate(zip(tasks.tolist(), positions.tolist(), strict=True)):
-      place = self.places[row // rows][task]
-      if position < place[0]:
+      shard = self.places[row // rows]
+      if position < shard[task].position:
         raise ValueError(
           f'the preprocessors of {names[task]!r} change the order of examples; a stream that can '
           'be resumed needs preprocessors that keep it (no shuffle, no interleave)'
         )
-      self.places[row // rows][task] = [position, 1 + (place[1] if position == place[0] else 0)]
+      shard[task] = shard[task].after(position, sizes[task])
       self.mixed[task] += 1
     self.examples += len(tasks)
 

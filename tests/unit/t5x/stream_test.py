@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import tensorflow as tf
 
 from t5x import stream
 from t5x.ordering import MixingSchedule, Order
+from t5x.stream import Cursor, Place
 
 
 @pytest.mark.parametrize('size', [1, 2, 5, 64, 1000])
@@ -85,25 +87,49 @@ def test_a_schedule_refuses_counts_and_rates_that_cannot_be():
     MixingSchedule([1, 0])
 
 
+def advance(cursor, tasks, positions, window=1):
+  cursor.advance(np.array(tasks), np.array(positions), {'a': window, 'b': window})
+
+
 def test_a_cursor_counts_the_examples_of_the_last_record():
-  cursor = stream.Cursor.start(num_tasks=2, num_shards=1)
+  cursor = Cursor.start(num_tasks=2, num_shards=1)
   # Record 0 of task a gave two examples, record 1 none, record 2 three.
-  cursor.advance(np.array([0, 1, 0, 0]), np.array([0, 0, 0, 2]), 'ab')
-  assert cursor.places == [[[2, 1], [0, 1]]]
-  cursor.advance(np.array([0, 0, 1, 1]), np.array([2, 2, 0, 1]), 'ab')
-  assert (cursor.examples, cursor.mixed, cursor.places) == (8, [5, 3], [[[2, 3], [1, 1]]])
+  advance(cursor, [0, 1, 0, 0], [0, 0, 0, 2])
+  assert cursor.places == [[Place(2, taken=1), Place(0, taken=1)]]
+  advance(cursor, [0, 0, 1, 1], [2, 2, 0, 1])
+  assert (cursor.examples, cursor.mixed) == (8, [5, 3])
+  assert cursor.places == [[Place(2, taken=3), Place(1, taken=1)]]
+
+
+def test_a_cursor_knows_where_the_next_window_begins():
+  cursor = Cursor.start(num_tasks=1, num_shards=1)
+  # Positions 0 0 1 | 1 1 1 | 1 2 ..., each window of three shuffled.
+  advance(cursor, [0, 0], [1, 0], window=3)
+  assert cursor.places == [[Place(0, taken=0, done=2, last=1, count=1)]]
+  advance(cursor, [0], [0], window=3)
+  assert cursor.places == [[Place(1, taken=1)]]
+  advance(cursor, [0, 0, 0], [1, 1, 1], window=3)
+  assert cursor.places == [[Place(1, taken=4)]]
+  advance(cursor, [0, 0], [2, 1], window=3)
+  assert cursor.places == [[Place(1, taken=4, done=2, last=2, count=1)]]
+
+
+def test_a_cursor_comes_back_from_json():
+  cursor = Cursor.start(num_tasks=1, num_shards=2)
+  advance(cursor, [0, 0], [2, 1], window=3)
+  assert Cursor.from_json(json.loads(json.dumps(dataclasses.asdict(cursor)))) == cursor
 
 
 def test_a_cursor_keeps_the_shards_apart():
-  cursor = stream.Cursor.start(num_tasks=1, num_shards=2)
-  cursor.advance(np.zeros(4, int), np.array([0, 2, 1, 3]), 'a')
-  assert cursor.places == [[[2, 1]], [[3, 1]]]
+  cursor = Cursor.start(num_tasks=1, num_shards=2)
+  advance(cursor, [0, 0, 0, 0], [0, 2, 1, 3])
+  assert cursor.places == [[Place(2, taken=1)], [Place(3, taken=1)]]
 
 
 def test_a_cursor_refuses_a_task_that_changes_the_order():
-  cursor = stream.Cursor.start(num_tasks=1, num_shards=1)
-  with pytest.raises(ValueError, match="'shuffler' change the order"):
-    cursor.advance(np.array([0, 0]), np.array([3, 2]), ['shuffler'])
+  cursor = Cursor.start(num_tasks=1, num_shards=1)
+  with pytest.raises(ValueError, match="'a' change the order"):
+    advance(cursor, [0, 0], [3, 2])
 
 
 class Numbers:
