@@ -4,10 +4,11 @@ Gin's own messages are many lines long and name no alternatives, and a misspelt 
 silence; this module finds what is wrong with a configuration and says it in one sentence.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import contextlib
 import difflib
 import inspect
+import os
 import re
 from typing import Any
 
@@ -88,6 +89,21 @@ def check_macros_are_set() -> None:
     raise UserError(f'{" and ".join(unset)} must be given: add {wanted}')
   for name in sorted(_used_macros() - set(known)):
     raise UserError(f'The macro %{name} is used but never set{near(name, known)}')
+
+
+@contextlib.contextmanager
+def searching(prefixes: Sequence[str]) -> Iterator[None]:
+  """Lets gin look for files, included ones too, below these folders and nowhere else.
+
+  Left to itself it also takes a path for a Python package, before all folders but the first.
+  """
+  c = gin.config
+  before = c._LOCATION_PREFIXES, c._FILE_READERS
+  c._LOCATION_PREFIXES, c._FILE_READERS = prefixes, [(open, os.path.isfile)]
+  try:
+    yield
+  finally:
+    c._LOCATION_PREFIXES, c._FILE_READERS = before
 
 
 # ---- Gin's messages ------------------------------------------------------------------------------

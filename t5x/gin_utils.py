@@ -26,8 +26,6 @@ PATH_MACROS = (
   'MODEL_DIR', 'INITIAL_CHECKPOINT_PATH', 'CHECKPOINT_PATH', 'EVAL_OUTPUT_DIR', 'INFER_OUTPUT_DIR',
 )  # fmt: skip
 
-_add_search_path = functools.cache(gin.add_config_file_search_path)
-
 
 # ---- Gin -----------------------------------------------------------------------------------------
 def rewrite_gin_args(args: Sequence[str]) -> list[str]:
@@ -74,15 +72,13 @@ def parse(
     UserError: one sentence on the first thing that cannot be, with the near names.
   """
   prefixes = ['', *search_paths, str(ROOT)]
-  for prefix in prefixes[1:]:
-    _add_search_path(prefix)
   for file in gin_files:
     if not any(os.path.isfile(os.path.join(prefix, file)) for prefix in prefixes):
       known = [str(p.relative_to(ROOT)) for p in ROOT.glob('t5x/**/*.gin')]
       places = ', '.join(prefix or os.getcwd() for prefix in prefixes)
       raise UserError(f'There is no gin file {file} in {places}{names.near(file, known)}')
   for file in gin_files:
-    with explained(file):
+    with explained(file), names.searching(prefixes):
       gin.parse_config_file(file)
   for binding in bindings:
     _parse_binding(binding)

@@ -29,8 +29,14 @@ script.Config.path = %CHECKPOINT_PATH
 
 @pytest.fixture(autouse=True)
 def fresh_gin(monkeypatch, tmp_path):
-  """No configuration, no calls, and a working directory with `run.gin` in it."""
+  """No configuration, no names but gin's own, no calls, and `run.gin` in the current folder."""
   gin.clear_config()
+  own = {name: c for name, c in gin.config._REGISTRY.items() if name.startswith('gin.')}
+  registry = type(gin.config._REGISTRY)()
+  for name, configurable in own.items():
+    registry[name] = configurable
+  monkeypatch.setattr(gin.config, '_REGISTRY', registry)
+  monkeypatch.setattr(gin.config, '_INVERSE_REGISTRY', {c.wrapped: c for c in own.values()})
   gin_stub.calls.clear()
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'run.gin').write_text(RUN)
