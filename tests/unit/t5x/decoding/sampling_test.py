@@ -81,6 +81,13 @@ def test_draws_are_repeated_by_the_key_alone():
   assert any(draw(0) != draw(seed) for seed in range(1, 4))
 
 
+def test_each_step_draws_anew():
+  flat = lambda ids, cache: (jnp.zeros((2, VOCAB)), cache)
+  sampler, key = sampling.Sampler(temperature=1.0), jax.random.key(0)
+  decoded = sampling.decode(flat, 0, batch=2, length=9, eos_id=-1, sampler=sampler, key=key)
+  assert len({tuple(column) for column in decoded.tokens.T.tolist()}) > 4
+
+
 @pytest.mark.parametrize(
   ('settings', 'possible'),
   [
