@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import re
 from typing import Any
 
-from flax import traverse_util
 import jax
 import numpy as np
 
+from t5x import state_transforms
 from t5x.array_types import Array, PyTree
 from t5x.examples.unified_io.config import ModelConfig
 from t5x.examples.unified_io.modality_specs import INPUT_ORDER
@@ -136,7 +136,7 @@ def tree_from_legacy(flat: Mapping[str, Array], config: ModelConfig) -> PyTree:
     for i, layer in enumerate(np.moveaxis(np.asarray(array), 1, 0)):
       apart[f'{_STACKED[stacked]}layers_{i}/{path[len(stacked) :]}'] = layer
   found = stack_layers(apart, config) if config.scan_layers else apart
-  return traverse_util.unflatten_dict(found, sep='/')
+  return state_transforms.unflatten(found)
 
 
 def tree_to_legacy(
@@ -149,7 +149,7 @@ def tree_to_legacy(
     config: of the network that the parameters belong to.
     inputs: see `to_legacy`.
   """
-  flat = traverse_util.flatten_dict(params, sep='/')
+  flat = state_transforms.flatten(params)
   return {to_legacy(path, inputs): array for path, array in unstack_layers(flat, config).items()}
 
 
