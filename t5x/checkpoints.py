@@ -6,7 +6,7 @@ examples stands) and `manifest` (tokenizer, versions, commit). A folder bears it
 once all of it is written.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import contextlib
 import dataclasses
 import os
@@ -17,10 +17,11 @@ from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 
 from t5x import legacy_checkpoints, optimizers, state_transforms
-from t5x.array_types import Array, PyTree
+from t5x.array_types import PyTree
 from t5x.checkpoint_config import (
   PREFIX,
   CheckpointConfig,
@@ -34,9 +35,21 @@ from t5x.checkpoint_config import (
 )  # fmt: skip
 from t5x.models import BaseModel
 from t5x.partitioning import PjitPartitioner, path_names
-from t5x.train_state import StatePlan, TrainState, abstract_tree
+from t5x.train_state import StatePlan, TrainState, plan_state
 
+_ALLOW = (
+  'set RestoreCheckpointConfig.fallback_to_scratch = True to initialise them, with '
+  'state_transformation_fns = @state_transforms.remove_optimizer_state() to take the parameters '
+  'alone and count steps from 0'
+)
 _CHOOSE_TOKENIZER = 'set config.LLAMA_TOKENIZER_PATH or UIO2_TOKENIZER to its file'
+
+
+def _is_worth_reading(record: Any) -> bool:
+  """Orbax tells forty inner steps of each save; a run says it in one line."""
+  if 'orbax' not in record.pathname:
+    return True
+  return record.levelname != 'INFO' and 'Metadata file does not exist' not in str(record.msg)
 
 
 # ---- Saving --------------------------------------------------------------------------------------
@@ -52,6 +65,7 @@ class CheckpointStore:
       manifest: goes into each checkpoint, see `run_manifest`.
     """
     self.folder, self.config, self.manifest = os.path.abspath(folder), save, dict(manifest)
+    logging.get_absl_logger().addFilter(_is_worth_reading)
     self._manager = ocp.CheckpointManager(
       self.folder,
       item_names=('state', 'data', 'manifest'),
@@ -147,40 +161,46 @@ def restore_or_init(
     CheckpointError: when the checkpoint to take cannot be taken.
   """
   began, folder = time.monotonic(), os.path.abspath(folder)
+  restore = config.restore or RestoreCheckpointConfig()
   if steps := steps_in(folder):
     path = os.path.join(folder, f'{PREFIX}_{steps[-1]}')
     logging.info('Resuming this run from %s.', path)
-    found = _restore(path, plan, RestoreCheckpointConfig(restore_dataset=True), tokenizer)
-    return Restored(*found, path, time.monotonic() - began)
-  given = find(config.restore) if config.restore else []
+    exactly = RestoreCheckpointConfig(restore_dataset=True, legacy=restore.legacy)
+    cure = 'the run has another model, optimizer or trainable; choose another MODEL_DIR'
+    return Restored(*_restore(path, plan, exactly, tokenizer, cure), path, time.monotonic() - began)
+  given = find(restore)
   if not given:
     logging.info('%s has no checkpoint and none is given: starting from scratch.', folder)
     return Restored(plan.init(), None, 'scratch', time.monotonic() - began)
   if len(given) > 1:
     raise CheckpointError(f'a run starts from one checkpoint, but {len(given)} are given: {given}')
   logging.info('%s has no checkpoint: starting from %s.', folder, given[0])
-  found = _restore(given[0], plan, config.restore, tokenizer)
+  found = _restore(given[0], plan, restore, tokenizer)
   return Restored(*found, given[0], time.monotonic() - began)
 
 
-def _restore(path, plan, config, tokenizer):
-  names = _names(plan.abstract)
+def _restore(path, plan, config, tokenizer, cure=_ALLOW):
+  """The state and the cursor; `cure` says what to do where an array is missing."""
+  names, kind = _names(plan.abstract), kind_of(path)
   wanted = dict(zip(names, jax.tree.leaves(plan.abstract), strict=True))
   found = _read(path, wanted, config, tokenizer)
   missing = [name for name in names if name not in found]
-  fresh_optimizer = kind_of(path) == 'legacy' and all(n.startswith('state/opt') for n in missing)
-  if missing and not fresh_optimizer:
-    _check_fallback(path, missing, config)
+  fresh_optimizer = kind == 'legacy' and all(name.startswith('state/opt') for name in missing)
+  some = ', '.join(missing[:5]) + (' ...' if len(missing) > 5 else '')
+  if missing and not fresh_optimizer and not config.fallback_to_scratch:
+    raise CheckpointError(f'{path} lacks {len(missing)} arrays: {some}; {cure}')
   if missing:
-    logging.warning('%s lacks %d arrays, which start anew: %s.', path, len(missing), _some(missing))
-    scratch = plan.init()
-    found = dict(zip(names, jax.tree.leaves(scratch), strict=True)) | found
-  leaves = [found[name] for name in names]
-  state = jax.tree.unflatten(jax.tree.structure(plan.abstract), leaves)
+    logging.warning('%s lacks %d arrays, which START ANEW: %s.', path, len(missing), some)
+    found = dict(zip(names, jax.tree.leaves(plan.init()), strict=True)) | found
+  state = jax.tree.unflatten(jax.tree.structure(plan.abstract), [found[name] for name in names])
   if missing and fresh_optimizer:  # T5X counts steps in one place, we also where they are used
-    started = optimizers.at_step(state.opt_state, state.step)
-    state = dataclasses.replace(state, opt_state=started)
-  cursor = _json(path, 'data') if config.restore_dataset and kind_of(path) == 'ours' else None
+    started = optimizers.at_step(state.opt_state, int(state.step))
+    # Each counter gets a buffer of its own: the step gives all buffers of the state away.
+    place = lambda x, planned: x if x.ndim else jax.device_put(np.array(x), planned.sharding)
+    state = dataclasses.replace(
+      state, opt_state=jax.tree.map(place, started, plan.abstract.opt_state)
+    )
+  cursor = _json(path, 'data') if config.restore_dataset and kind == 'ours' else None
   return state, cursor
 
 
@@ -211,44 +231,12 @@ def load_params(
       `config.fallback_to_scratch` says so.
   """
   config = config or RestoreCheckpointConfig()
-  key = jax.random.key(0)
-
-  def init(key: Array) -> PyTree:
-    params = model.init(key, input_spec)
-    return jax.tree.map(lambda x: x.astype(config.dtype or x.dtype), params)
-
-  with partitioner.scope():
-    shapes = jax.eval_shape(init, key)
-  shardings = partitioner.shardings(model.param_axes(input_spec), shapes)
-  step = jax.ShapeDtypeStruct((), jnp.int32, sharding=partitioner.replicated)
-  wanted = state_transforms.flatten({'target': abstract_tree(shapes, shardings)})
-  wanted = {**wanted, 'state/step': step}
-  found = _read(path, wanted, config, tokenizer)
-  if missing := [name for name in wanted if name not in found and _is_param(name)]:
-    _check_fallback(path, missing, config)
-    logging.warning('%s lacks %d parameters, which are RANDOM: %s.', path, len(missing),
-                    _some(missing))  # fmt: skip
-    with partitioner.scope():
-      scratch = jax.jit(init, out_shardings=shardings)(key)
-    found = state_transforms.flatten({'target': scratch}) | found
-  logging.info('Loaded %d parameter arrays from %s.', sum(map(_is_param, wanted)), path)
-  params = state_transforms.unflatten({n.removeprefix('target/'): found[n] for n in wanted
-                                       if _is_param(n)})  # fmt: skip
-  return params, int(found.get('state/step', 0))
-
-
-def _check_fallback(path: str, missing: Sequence[str], config: RestoreCheckpointConfig) -> None:
-  if config.fallback_to_scratch:
-    return
-  cure = 'set RestoreCheckpointConfig.fallback_to_scratch = True to initialise them'
-  if not any(map(_is_param, missing)):
-    cure += ', with state_transformation_fns = @state_transforms.remove_optimizer_state() to take '
-    cure += 'the parameters alone and count steps from 0'
-  raise CheckpointError(f'{path} lacks {len(missing)} arrays: {_some(missing)}; {cure}')
-
-
-def _some(names: Sequence[str]) -> str:
-  return ', '.join(names[:5]) + (' ...' if len(names) > 5 else '')
+  axes, key = model.param_axes(input_spec), jax.random.key(0)
+  plan = plan_state(model, optax.identity(), partitioner, input_spec, axes, key)
+  state, _ = _restore(path, plan, config, tokenizer)
+  logging.info('Loaded the parameters of %s.', path)
+  params = jax.tree.map(lambda x: x.astype(config.dtype or x.dtype), state.params)
+  return params, int(state.step)
 
 
 # ---- Reading -------------------------------------------------------------------------------------
@@ -280,6 +268,7 @@ def _read(
 @contextlib.contextmanager
 def _reading(path: str) -> Iterator[None]:
   """Turns what Orbax and TensorStore say about a broken file into a sentence."""
+  logging.get_absl_logger().addFilter(_is_worth_reading)
   try:
     yield
   except Exception as e:

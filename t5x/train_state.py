@@ -82,16 +82,10 @@ def plan_state(
     with partitioner.scope():
       return compiled_init(key)
 
-  return StatePlan(
-    abstract=abstract_tree(shapes, shardings), init=init_on_mesh, param_axes=param_axes
-  )
-
-
-def abstract_tree(shapes: PyTree, shardings: PyTree) -> PyTree:
-  """`ShapeDtypeStruct`s with both the shapes and the shardings of two equal trees."""
-  return jax.tree.map(
+  abstract = jax.tree.map(
     lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes, shardings
   )
+  return StatePlan(abstract=abstract, init=init_on_mesh, param_axes=param_axes)
 
 
 def batch_spec(batch: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:

@@ -172,6 +172,17 @@ def test_what_a_killed_run_left_half_written_is_no_checkpoint_and_is_cleared_awa
   assert not half.exists()
 
 
+def test_saving_and_restoring_are_said_in_one_line_each(tmp_path, log):
+  start(save(tmp_path, 8))
+  assert [
+    record.getMessage() for record in log.records if 'checkpoint_8' in record.getMessage()
+  ] == [
+    f'Saving {tmp_path}/checkpoint_8.',
+    f'Resuming this run from {tmp_path}/checkpoint_8.',
+  ]
+  assert not [record for record in log.records if 'orbax' in record.pathname]
+
+
 def test_is_due_follows_the_period(tmp_path):
   config = SaveCheckpointConfig(period=5)
   with checkpoints.CheckpointStore(str(tmp_path), config, {}) as store:
@@ -261,7 +272,7 @@ def test_a_parameter_that_the_checkpoint_lacks_is_refused_unless_allowed(saved, 
   np.testing.assert_array_equal(state.params['scale'], np.ones([tiny.EMBED]))
   np.testing.assert_array_equal(state.params['embedding'], np.full([tiny.VOCAB, tiny.EMBED], 12))
   load(path, made=richer, fallback_to_scratch=True)
-  assert 'lacks 1 parameters, which are RANDOM: target/scale' in log.text
+  assert 'checkpoint_12 lacks 1 arrays, which START ANEW: target/scale' in log.text
 
 
 # ---- Parameters alone ----------------------------------------------------------------------------
@@ -298,6 +309,11 @@ def test_another_optimizer_is_refused_with_the_way_to_leave_its_state_behind(sav
   part = save(tmp_path / 'part', 2, made=frozen)
   with pytest.raises(CheckpointError, match='remove_optimizer_state'):
     start(tmp_path, path=str(part))
+
+
+def test_a_run_that_goes_on_with_another_model_is_refused(saved):
+  with pytest.raises(CheckpointError, match=r'target/scale, .*; the run has another model'):
+    start(saved, made=tiny.make_trainer(tiny.RicherModel), fallback_to_scratch=True)
 
 
 def test_names_are_translated_by_an_assignment_map(saved):
@@ -337,7 +353,9 @@ def test_the_originals_folder_gives_parameters_and_step_and_a_new_optimizer(lega
   assert float(state.params['mlp']['wo'][0, 0]) == 3
   assert all(not np.any(x) for x in jax.tree.leaves(state.opt_state) if x.ndim)
   assert [int(x) for x in jax.tree.leaves(state.opt_state) if not x.ndim and int(x)] == [3000]
-  assert 'which start anew: state/optimizer' in log.text
+  assert 'which START ANEW: state/optimizer' in log.text
+  after, _ = tiny.run(1, tiny.MemoryBatches(), tiny.make_trainer(), state)
+  assert int(after.step) == 3001
   params, step = load(legacy, legacy=FORMAT)
   assert (step, float(params['mlp']['wi'][0, 0])) == (3000, 2)
 
