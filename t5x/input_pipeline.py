@@ -216,6 +216,7 @@ class TrainBatches:
     dataset = _preprocess(task, dataset, lengths, cfg)
     converter = task.preprocessors[converter_step(task)].feature_converter()
 
+    @tf.autograph.experimental.do_not_convert
     def finish(example):
       made = converter.convert(example, lengths)
       fields = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
@@ -281,6 +282,7 @@ class EvalBatches:
     examples = _preprocess(task.replace(preprocessors=steps), records, lengths, cfg)
     converter = task.preprocessors[step].feature_converter()
 
+    @tf.autograph.experimental.do_not_convert
     def finish(example):
       made = converter.convert(example, lengths)
       kept = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
@@ -303,6 +305,7 @@ class EvalBatches:
       yield _stack(rows + rows[:1] * (self._batch_size - len(rows))), examples
 
 
+@tf.autograph.experimental.do_not_convert
 def _keep_raw_fields(dataset: tf.data.Dataset) -> tf.data.Dataset:
   """Puts copies of all small fields aside, under names that the next step passes on."""
 

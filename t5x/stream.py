@@ -247,6 +247,7 @@ def _stored_records(folder: str, build_command: str | None, split: str) -> Any:
 
 
 # ---- A task's records as a dataset ---------------------------------------------------------------
+@tf.autograph.experimental.do_not_convert
 def read_in_order(
   source: RandomAccessSource,
   split: str,

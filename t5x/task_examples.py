@@ -88,17 +88,28 @@ def preprocess(
       dataset = seqio.utils.trim_dataset(dataset, lengths, task.output_features)
     return dataset
 
-  examples = apply(records)
+  examples = _traced(apply, records)
   if stream.POSITION in examples.element_spec:
     return examples
 
   # Some preprocessor keeps only fields of its own: each record goes through all of them alone.
   def one_record(record):
     position = record[stream.POSITION]
-    made = apply(tf.data.Dataset.from_tensors(record))
+    made = _traced(apply, tf.data.Dataset.from_tensors(record))
     return made.map(lambda example: {**example, stream.POSITION: position})
 
   return records.flat_map(one_record)
+
+
+def _traced(apply, dataset):
+  """Runs `apply` without AutoGraph, whose conversion of every function takes seconds a task.
+
+  A preprocessor that needs it, with `if` or `for` over tensors, raises an error of its own.
+  """
+  try:
+    return tf.autograph.experimental.do_not_convert(apply)(dataset)
+  except tf.errors.OperatorNotAllowedInGraphError:
+    return apply(dataset)
 
 
 def with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -207,6 +207,7 @@ class UnifiedIOFeatureConverter(seqio.FeatureConverter):
       made['choices'] = features.text.convert_choices(example['choices'], lengths)
     return made | {k: v for k, v in example.items() if k.startswith(PASSED_ON)}
 
+  @tf.autograph.experimental.do_not_convert
   def __call__(
     self, ds: tf.data.Dataset, task_feature_lengths: Mapping[str, Any] | None
   ) -> tf.data.Dataset:
