@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 import dataclasses
 import difflib
 from typing import Any
-import zlib
 
 import gin
 import numpy as np
@@ -144,8 +143,7 @@ def make_features(
   """
   made = {}
   for prefix, modality in _enabled():
-    own_seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(prefix.encode()) >> 1)
-    fields = modality.preprocess(example, sequence_length or {}, own_seed)
+    fields = modality.preprocess(example, sequence_length or {}, seed)
     made |= {f'{prefix}/{name}': value for name, value in fields.items()}
   made |= _flat_meta(example.get('meta', {}), 'meta')
   kept = ('meta/', PASSED_ON)

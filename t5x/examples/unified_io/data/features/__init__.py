@@ -2,7 +2,8 @@
 
 A class is made with the modality's spec and has
 
-  preprocess(example, lengths, seed) -> the spec's `stage2` fields of one example
+  preprocess(example, lengths, seed) -> the spec's `stage2` fields of one example; what is drawn at
+                                        random is drawn from `seed` and the modality's name
   convert(fields, lengths)           -> the spec's `model` fields, with static shapes
 
 A modality of another project is added by `register_input` or `register_target`.

@@ -40,17 +40,17 @@ class HistoryInput(patches.PatchInput):
         'pos_ids': tf.ensure_shape(tf.cast(positions, tf.int32), shape),
       }
     values = tf.ensure_shape(values, [None, grid.height, grid.width, self.spec.channels])
-    cut = tf.ensure_shape(patches.cut_patches(values, grid), [None, grid.count, width])
+    cut = patches.cut_patches(self.normalise(values), grid)
     mask = tf.ensure_shape(patches.patch_mask(mask, grid, rank=2), [None, grid.count])
     if wanted < grid.count:
-      positions = _sample_frames(mask, wanted, seed)
+      positions = _sample_frames(mask, wanted, patches.seed_of(seed, name))
       cut = tf.gather(cut, positions, batch_dims=1)
       mask = tf.gather(mask, positions, batch_dims=1)
     else:
       # PARITY: made for `num_frames` frames, so filled frames have positions, too.
       frames = lengths.get('num_frames', tf.shape(values)[0])
       positions = tf.tile(tf.range(wanted)[None], [frames, 1])
-    return {'input': self._normalise_patches(cut), 'mask': mask, 'pos_ids': positions}
+    return {'input': cut, 'mask': mask, 'pos_ids': positions}
 
   def convert(self, fields: Example, lengths: Lengths) -> dict[str, tf.Tensor]:
     """Stage 3: [T, n, values], [T, n], [T, n]; frames are cut or filled with zeros to T.

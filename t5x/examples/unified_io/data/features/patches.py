@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from typing import Any
+import zlib
 
+import numpy as np
 import tensorflow as tf
 
 from t5x.examples.unified_io import modality_specs
@@ -16,11 +18,11 @@ _MASKS = ('mask', 'loss_mask', 'task_mask')  # of a dense target
 
 def cut_patches(values: tf.Tensor, grid: Grid) -> tf.Tensor:
   """[..., height, width, channels] -> [..., patches, patch * patch * channels], row by row."""
-  channels, frames = values.shape[-1], tf.shape(values)[:-3]
-  p = grid.patch
-  cut = tf.reshape(values, [-1, grid.rows, p, grid.cols, p, channels])
-  cut = tf.transpose(cut, [0, 1, 3, 2, 4, 5])
-  return tf.reshape(cut, tf.concat([frames, [grid.count, p * p * channels]], 0))
+  channels, p, lead = values.shape[-1], grid.patch, values.shape.rank - 3
+  frames = [-1] * lead  # at most one axis of frames
+  cut = tf.reshape(values, [*frames, grid.rows, p, grid.cols, p, channels])
+  cut = tf.transpose(cut, [*range(lead), *(lead + axis for axis in (0, 2, 1, 3, 4))])
+  return tf.reshape(cut, [*frames, grid.count, p * p * channels])
 
 
 def patch_mask(mask: tf.Tensor, grid: Grid, rank: int = 1) -> tf.Tensor:
@@ -37,11 +39,13 @@ def patch_mask(mask: tf.Tensor, grid: Grid, rank: int = 1) -> tf.Tensor:
   mask = tf.cast(mask, tf.int32)
   if mask.shape.rank == rank:
     return mask
-  height, width = tf.unstack(tf.shape(mask)[-2:])
-  rows = (2 * tf.range(grid.rows) + 1) * height // (2 * grid.rows)
-  cols = (2 * tf.range(grid.cols) + 1) * width // (2 * grid.cols)
+  height, width = (
+    size or tf.shape(mask)[axis] for axis, size in ((-2, mask.shape[-2]), (-1, mask.shape[-1]))
+  )
+  rows = (2 * np.arange(grid.rows, dtype=np.int32) + 1) * height // (2 * grid.rows)
+  cols = (2 * np.arange(grid.cols, dtype=np.int32) + 1) * width // (2 * grid.cols)
   picked = tf.gather(tf.gather(mask, rows, axis=-2), cols, axis=-1)
-  return tf.reshape(picked, tf.concat([tf.shape(mask)[:-2], [grid.count]], 0))
+  return tf.reshape(picked, [*([-1] * (rank - 1)), grid.count])
 
 
 def num_samples(wanted: float | int | None, count: int) -> int:
@@ -49,6 +53,11 @@ def num_samples(wanted: float | int | None, count: int) -> int:
   if wanted is None:
     return count
   return int(wanted * count) if isinstance(wanted, float) else int(wanted)
+
+
+def seed_of(seed: tf.Tensor, name: str) -> tf.Tensor:
+  """The seed of one modality, made from that of the example; both int32 [2]."""
+  return tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()) >> 1)
 
 
 def sample_patches(mask: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
@@ -108,13 +117,13 @@ class PatchInput:
         'pos_ids': tf.ensure_shape(tf.cast(positions, tf.int32), [wanted]),
       }
     values = tf.ensure_shape(values, [grid.height, grid.width, self.spec.channels])
-    patches, mask = cut_patches(values, grid), patch_mask(mask, grid)
-    mask = tf.ensure_shape(mask, [grid.count])
+    patches = cut_patches(self.normalise(values), grid)
+    mask = tf.ensure_shape(patch_mask(mask, grid), [grid.count])
     positions = tf.range(wanted)
     if wanted < grid.count:
-      positions = sample_patches(mask, wanted, seed)
+      positions = sample_patches(mask, wanted, seed_of(seed, name))
       patches, mask = tf.gather(patches, positions), tf.gather(mask, positions)
-    return {'input': self._normalise_patches(patches), 'mask': mask, 'pos_ids': positions}
+    return {'input': patches, 'mask': mask, 'pos_ids': positions}
 
   def convert(self, fields: Example, lengths: Lengths) -> dict[str, tf.Tensor]:
     """Stage 3: [n, values], [n], [n]; zeros of full size where there is no picture.

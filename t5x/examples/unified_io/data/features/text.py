@@ -110,9 +110,9 @@ class TextTarget:
         'pos_ids': tf.ragged.range(tf.cast(tokens.row_lengths(), tf.int32)).flat_values,
         'segment_ids': tf.cast(tokens.value_rowids(), tf.int32) + 1,
       }
-    tokens = tokens[:longest]
-    ends = tf.reduce_any(tokens[-1:] == config.EOS_ID)
-    eos = tf.fill([tf.where(ends, 0, 1)], config.EOS_ID)
+    tokens, eos = tokens[:longest], tf.constant([config.EOS_ID])
+    if text.dtype != tf.string:  # ids may end in EOS already
+      eos = eos[: tf.where(tf.reduce_any(tokens[-1:] == config.EOS_ID), 0, 1)]
     tokens = tf.concat([tokens, eos], 0)
     positions = tf.range(tf.size(tokens))
     return {'tokens': tokens, 'pos_ids': positions, 'segment_ids': tf.ones_like(tokens)}
