@@ -1,6 +1,7 @@
 """Writing and choosing: tokens, scores and log-probabilities of all runs of a decoding case."""
 
 from collections.abc import Mapping
+import functools
 from typing import Any
 
 import jax
@@ -44,27 +45,32 @@ class Writer:
     """The first rows of the inputs."""
     return {name: array[:rows] for name, array in support.batch(self.case).items()}
 
+  @functools.cache  # noqa: B019 (a writer lives as long as its test)
+  def predictor(self, **options: Any) -> Any:
+    """The compiled prediction with these options."""
+    predict = lambda params, batch: self.model.predict_batch_with_aux(
+      params, batch, jax.random.key(0), return_all_decodes=True, **options
+    )
+    return jax.jit(predict)
+
+  @functools.cached_property
+  def forward(self) -> Any:
+    """The compiled network."""
+    return jax.jit(lambda params, batch: self.module.apply({'params': params}, batch))
+
   def write(self, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """All that a run that draws gives, every decode of it."""
     options = {name: settings[name] for name in _OPTIONS}
-    predict = lambda params, batch: self.model.predict_batch_with_aux(
-      params,
-      batch,
-      jax.random.key(0),
-      return_all_decodes=True,
-      pack_inputs=settings.get('horizontally_pack_inputs'),
-      **options,
-    )
-    aux = jax.jit(predict)(self.params, self.batch(settings['batch_rows']))[1]
-    return {name: np.asarray(array) for name, array in aux.items()}
+    options['pack_inputs'] = settings.get('horizontally_pack_inputs')
+    batch = self.batch(settings['batch_rows'])
+    return jax.device_get(self.predictor(**options)(self.params, batch)[1])
 
   def choose(self, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """All that a run that chooses gives."""
     choices = jnp.asarray(self.case.outputs[settings['choices']])
     batch = {**self.batch(settings['batch_rows']), 'choices': choices}
     options = {name: settings[name] for name in ('max_options', 'normalize_by_len')}
-    predict = lambda params, batch: self.model.predict_batch_with_aux(params, batch, **options)
-    return {k: np.asarray(v) for k, v in jax.jit(predict)(self.params, batch)[1].items()}
+    return jax.device_get(self.predictor(**options)(self.params, batch)[1])
 
   def teacher_forced(self, tokens: np.ndarray) -> np.ndarray:
     """Logits of one pass over tokens that are given, [B, L, V]."""
@@ -74,8 +80,7 @@ class Writer:
       'targets/text/targets': jnp.asarray(tokens),
       'targets/text/mask': jnp.ones_like(inputs),
     }
-    forward = jax.jit(lambda params, batch: self.module.apply({'params': params}, batch))
-    return forward(self.params, batch).targets['text'].logits
+    return self.forward(self.params, batch).targets['text'].logits
 
 
 def check_written(writer: Writer, name: str, settings: Mapping[str, Any]) -> None:
