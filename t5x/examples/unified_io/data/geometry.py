@@ -109,7 +109,9 @@ def _twice(size):
 
 def denormalize_boxes(boxes: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
   """Boxes [n, 4] as parts of a picture of `size` -> in its pixels."""
-  return boxes * _twice(size)
+  # Reshaped, so that TensorFlow does not join this product with the next and round otherwise.
+  corners = tf.reshape(boxes, [-1, 2, 2]) * tf.cast(size, tf.float32)
+  return tf.reshape(corners, [-1, 4])
 
 
 def clip_boxes(boxes: tf.Tensor, size: tf.Tensor | Size) -> tf.Tensor:
