@@ -107,21 +107,25 @@ def test_broken_rows_are_named_by_number_skipped_and_counted(tmp_path, capsys):
   assert read(folder) == [row for row in numbered(rows) if row['example_num'] in (0, 6, 7)]
 
 
-@pytest.mark.usefixtures('small_shards')
-def test_a_stopped_build_goes_on_where_it_was(tmp_path, monkeypatch):
-  path, root = write(tmp_path / 'rows.jsonl', rows_of(alpaca.DATASET)), tmp_path / 'tfds'
-  real, started = text_rows.read, []
+def stop_at_third_shard(monkeypatch, root, path):
+  real = text_rows.read
 
-  def stop_at_third(part):
+  def read_two_parts(part):
     if part.first == 4:
       raise KeyboardInterrupt
     return real(part)
 
-  with monkeypatch.context() as patch:
-    patch.setattr(text_rows, 'read', stop_at_third)
-    with pytest.raises(KeyboardInterrupt):
-      text_shards.build(alpaca.DATASET, root, path)
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(text_rows, 'read', read_two_parts)
+    text_shards.build(alpaca.DATASET, root, path)
   assert [p.name for p in (root / 'alpaca').iterdir()] == ['incomplete.1.0.0']
+
+
+@pytest.mark.usefixtures('small_shards')
+def test_a_stopped_build_goes_on_where_it_was(tmp_path, monkeypatch):
+  path, root = write(tmp_path / 'rows.jsonl', rows_of(alpaca.DATASET)), tmp_path / 'tfds'
+  stop_at_third_shard(monkeypatch, root, path)
+  real, started = text_rows.read, []
   monkeypatch.setattr(text_rows, 'read', lambda part: started.append(part.first) or real(part))
   folder, _ = text_shards.build(alpaca.DATASET, root, path)
   assert started == [0, 4]  # the first rows are always looked at
@@ -133,13 +137,10 @@ def test_a_stopped_build_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures('small_shards')
-def test_shards_of_another_source_are_not_taken_over(tmp_path):
+def test_shards_of_another_source_are_not_taken_over(tmp_path, monkeypatch):
   rows, root = rows_of(alpaca.DATASET), tmp_path / 'tfds'
   path = write(tmp_path / 'rows.jsonl', rows)
-  folder, _ = text_shards.build(alpaca.DATASET, root, path)
-  left = folder.rename(folder.with_name('incomplete.1.0.0'))
-  (left / 'alpaca-train.array_record-00000-of-00003').rename(left / 'part-00000')
-  (left / 'part-00000.json').write_text('{"rows": 2, "bytes": 1, "complaints": []}')
+  stop_at_third_shard(monkeypatch, root, path)
   changed = [{**row, 'output': 'another'} for row in rows]
   folder, _ = text_shards.build(alpaca.DATASET, root, write(path, changed))
   assert read(folder) == numbered(changed)
