@@ -61,6 +61,10 @@ class StatsHook(Hook):
     """A number of the host's own that goes into the next report."""
     self._notes[name] = value
 
+  def leave_out(self, seconds: float) -> None:
+    """Time that went into evaluation and the like does not count in the speed."""
+    self._since += seconds
+
   def check(self) -> None:
     """Waits for every step so far; raises FloatingPointError if one was not finite.
 

@@ -142,8 +142,10 @@ def run_steps(
       if store.is_due(step) or step == steps[-1]:
         stats.check()  # what is not finite is never saved
         stats.note('timing/checkpoint_seconds', store.save(step, state, batches.state()))
+      began = time.monotonic()
       for hook in hooks:
         hook.after_step(step, state, metrics)
+      stats.leave_out(time.monotonic() - began)
     stats.finish()
   return state
 
@@ -189,21 +191,24 @@ class TeacherForced:
 
   def __init__(self, trainer: Trainer, dataset_cfg: DatasetConfig, num_batches: int):
     """Takes `num_batches` batches of every task of the mixture that has the split."""
-    self._trainer, self._dataset_cfg, self._num_batches = trainer, dataset_cfg, num_batches
+    self._trainer, self._batch_size = trainer, dataset_cfg.batch_size
     tasks = seqio.get_subtasks(seqio.get_mixture_or_task(dataset_cfg.mixture_or_task_name))
-    self._tasks = [task.name for task in tasks if dataset_cfg.split in task.splits]
+    number = num_batches * dataset_cfg.batch_size
+    self._sets = {
+      task.name: input_pipeline.open_eval(dataset_cfg, task.name, num_examples=number)
+      for task in tasks
+      if dataset_cfg.split in task.splits
+    }
 
   def __call__(self, params: PyTree, step: int) -> dict[str, dict[str, float]]:
     """{task: {metric: value}}."""
     del step
-    return {task: self._trainer.evaluate(params, self._batches(task)) for task in self._tasks}
+    return {task: self._trainer.evaluate(params, self._whole(task)) for task in self._sets}
 
-  def _batches(self, task: str) -> Iterator[Batch]:
+  def _whole(self, task: str) -> Iterator[Batch]:
     """Whole batches; the last one of a task is padded and only used where it is the first."""
-    number = self._num_batches * self._dataset_cfg.batch_size
-    pairs = input_pipeline.open_eval(self._dataset_cfg, task, num_examples=number)
-    for i, (batch, examples) in enumerate(pairs):
-      if i == 0 or len(examples) == self._dataset_cfg.batch_size:
+    for i, (batch, examples) in enumerate(self._sets[task]):
+      if i == 0 or len(examples) == self._batch_size:
         yield batch
 
 

@@ -29,6 +29,14 @@ def feed(hook, losses, first=1, bad_at=None):
     hook.after_step(step, STATE, report(loss, bad=step == bad_at))
 
 
+@pytest.fixture
+def clock(monkeypatch):
+  """A clock that a test moves."""
+  now = types.SimpleNamespace(time=100.0)
+  monkeypatch.setattr(hooks.time, 'monotonic', lambda: now.time)
+  return now
+
+
 # ---- Reports -------------------------------------------------------------------------------------
 def test_a_report_is_the_mean_of_its_window():
   log = FakeLog()
@@ -56,6 +64,18 @@ def test_a_resumed_run_reports_at_the_same_steps():
   feed(stats, [1, 1, 1, 1], first=3)
   stats.finish()
   assert [step for _, step, _ in log.rows] == [4, 6]
+
+
+def test_the_speed_leaves_out_what_is_no_step(clock):
+  log = FakeLog()
+  stats = hooks.StatsHook(2, batch_size=8, log=log)
+  for step in (1, 2):
+    clock.time += 1.0
+    feed(stats, [1], first=step)
+    clock.time += 30.0
+    stats.leave_out(30.0)
+  stats.finish()
+  assert log.rows[0][2]['timing/steps_per_second'] == 1
 
 
 def test_a_note_goes_into_the_next_report_only():
@@ -115,14 +135,6 @@ def test_a_period_of_zero_evaluates_never():
 class Terminal(io.StringIO):
   def isatty(self):
     return True
-
-
-@pytest.fixture
-def clock(monkeypatch):
-  """A clock that a test moves."""
-  now = types.SimpleNamespace(time=100.0)
-  monkeypatch.setattr(hooks.time, 'monotonic', lambda: now.time)
-  return now
 
 
 def draw(bar, clock, seconds_a_step, losses, first=1):

@@ -18,9 +18,7 @@ def log(caplog, monkeypatch):
   return caplog
 
 
-def run(
-  folder, steps, *, model=None, period=None, learning_rate=0.1, open_batches=None, **settings
-):
+def run(folder, steps, *, model=None, period=None, learning_rate=0.1, **settings):
   return train.train(
     model=model or tiny.TinyModel(),
     optimizer=optimizers.adamw(learning_rate),
@@ -126,7 +124,7 @@ def test_evaluations_are_made_and_written(tmp_path, monkeypatch):
     tmp_path, 4, train_eval_dataset_cfg=cfg, infer_eval_dataset_cfg=cfg, eval_steps=3,
     eval_period=2, inference_evaluator_cls=FakeEvaluator,
   )  # fmt: skip
-  assert asked == [('a', 3 * tiny.ROWS)] * 2
+  assert asked == [('a', 3 * tiny.ROWS)]  # once; it is read again and again
   assert logged(tmp_path, 'inference_eval/a') == {2: {'accuracy': 0.2}, 4: {'accuracy': 0.4}}
   losses = logged(tmp_path, 'training_eval/a')
   assert losses[4]['text/loss'] < losses[2]['text/loss']
