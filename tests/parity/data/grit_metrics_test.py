@@ -1,8 +1,5 @@
 """The metrics of GRIT, run lengths, robot actions, and generated pictures back at source size."""
 
-import fnmatch
-import hashlib
-
 import numpy as np
 import pytest
 
@@ -16,24 +13,7 @@ from t5x.examples.unified_io.metrics import (
   target_image,
 )  # fmt: skip
 from tests.parity import harness
-
-ADDING_ORDER = 1e-9  # of float64 sums
-
-
-def tolerance_of(case, name):
-  """The number whose longest glob fits; '[]' in a glob stands for every item of a list."""
-  rules = case.config['tolerance'].get('applies_to', {})
-  fits = [
-    (len(glob), case.config['tolerance'][rule])
-    for rule, globs in rules.items()
-    for glob in globs
-    if fnmatch.fnmatch(name.replace('/', '.'), glob.replace('[]', '.*'))
-  ]
-  return max(fits)[1] if fits else 0
-
-
-def compare(case, field, got, want):
-  case.equal(field, got, want, atol=tolerance_of(case, field))
+from tests.parity.data import compare
 
 
 def outcome_of(compute):
@@ -57,12 +37,12 @@ def compare_assignments(case, score):
       case.exact(f'{at}/score', found, row['score'])
       case.exact(f'{at}/pair_ids', found, row['pair_ids'])
       continue
-    compare(case, f'{at}/score', found.score, row['score'])
+    compare.number(case, f'{at}/score', found.score, row['score'])
     if 'pair_ids' in row:
       pairs = np.array(found.pairs, int).reshape(-1, 2)
       case.exact(f'{at}/pair_ids', pairs, np.array(row['pair_ids'], int).reshape(-1, 2))
     if 'pair_ious' in row:
-      compare(case, f'{at}/pair_ious', found.similarities, row['pair_ious'])
+      compare.number(case, f'{at}/pair_ious', found.similarities, row['pair_ious'])
 
 
 @pytest.mark.parametrize('path', harness.cases('data/f_metrics', 'grit_localization'))
@@ -72,7 +52,7 @@ def test_boxes_are_scored_as_by_the_benchmark(path):
     for i, row in enumerate(c.config['iou']):
       c.given(f'iou/{i}/a', f'iou/{i}/b')
       got = localization.box_overlap(row['a'], row['b'])
-      compare(c, f'iou/{i}/iou_inter_union', got, row['iou_inter_union'])
+      compare.number(c, f'iou/{i}/iou_inter_union', got, row['iou_inter_union'])
     c.given('area_invalid_input')
     for name, call in c.config['area_invalid_input'].items():
       got = localization.box_area(call['box'], call['invalid'])
@@ -87,10 +67,12 @@ def test_keypoints_are_scored_as_by_the_benchmark(path):
       if row['oks'] is None:
         c.given(f'rows/{i}/oks')
       else:
-        compare(c, f'rows/{i}/oks', keypoint.similarity_matrix(row['pred'], row['gt']), row['oks'])
+        compare.number(
+          c, f'rows/{i}/oks', keypoint.similarity_matrix(row['pred'], row['gt']), row['oks']
+        )
     c.given('*_input')
     box = keypoint.keypoint_box(c.config['bbox_from_kp_input'])
-    compare(c, 'bbox_from_kp', box, c.config['bbox_from_kp'])
+    compare.number(c, 'bbox_from_kp', box, c.config['bbox_from_kp'])
     for name in ('wrapper', 'wrapper_wrong_id'):
       call, want = c.config[f'{name}_input'], c.config[name]
       got, refused = outcome_of(
@@ -99,7 +81,7 @@ def test_keypoints_are_scored_as_by_the_benchmark(path):
       if isinstance(want, str):
         c.exact(name, refused, True)
       else:
-        compare(c, name, got, want)
+        compare.number(c, name, got, want)
 
 
 @pytest.mark.parametrize('path', harness.cases('data/f_metrics', 'grit_segmentation'))
@@ -122,7 +104,7 @@ def test_masks_are_scored_as_by_the_benchmark(path):
         c.exact(name, got, c.outputs[name])
       else:
         got = segmentation.mask_overlap(c.outputs[call['a']], c.outputs[call['b']])
-        compare(c, name, got, c.config[name])
+        compare.number(c, name, got, c.config[name])
 
 
 @pytest.mark.parametrize('path', harness.cases('data/f_metrics', 'grit_normal'))
@@ -133,7 +115,7 @@ def test_normals_are_scored_as_by_the_benchmark(path):
     c.given('calls', 'pred_arrays', '*_array', *(name for name in z if name not in results))
     c.exact('mask_true', int(z['mask'].sum()), c.config['mask_true'])
     got = normal.normals_from_rgb(z[calls['rgb2normal']['of']])
-    compare(c, 'rgb2normal', got, z['rgb2normal'])
+    compare.number(c, 'rgb2normal', got, z['rgb2normal'])
     call = calls['sharp']
     edges = normal.sharp_edges(normal.normals_from_rgb(z[call['of']]), call['angle'])
     c.exact('sharp', edges, z['sharp'])
@@ -142,7 +124,7 @@ def test_normals_are_scored_as_by_the_benchmark(path):
     source, target = (
       normal.normals_from_rgb(z[call[side]])[z[call['mask']] > 0] for side in ('from', 'to')
     )
-    compare(c, 'align_R', normal.best_rotation(source, target), z['align_R'])
+    compare.number(c, 'align_R', normal.best_rotation(source, target), z['align_R'])
 
     for i, row in enumerate(c.config['rows']):
       c.given(*(f'rows/{i}/{name}' for name in ('pred', 'name', 'kw')))
@@ -153,7 +135,7 @@ def test_normals_are_scored_as_by_the_benchmark(path):
         )
       )  # fmt: skip
       c.exact(f'rows/{i}/raises', refused, row['raises'] is not None)
-      compare(c, f'rows/{i}/score', got, row['score'])
+      compare.number(c, f'rows/{i}/score', got, row['score'])
     call = calls['empty_mask']
     assert call['mask'] == 'all zero'
     for i, row in enumerate(c.config['empty_mask']):
@@ -167,24 +149,24 @@ def test_normals_are_scored_as_by_the_benchmark(path):
       if isinstance(row['value'], str):
         c.exact(f'empty_mask/{i}/value', refused, True)
       else:
-        compare(c, f'empty_mask/{i}/value', got, row['value'])
+        compare.number(c, f'empty_mask/{i}/value', got, row['value'])
 
     call = calls['ang_error']
     assert call['mask'] is None
     errors = normal.angular_error(z[call['a']], z[call['b']]).ravel()
     first = c.config['ang_error_first']
-    compare(c, 'ang_error_first', errors[: len(first)], first)
-    compare(c, 'ang_error_mean', errors.mean(), c.config['ang_error_mean'])
+    compare.number(c, 'ang_error_first', errors[: len(first)], first)
+    compare.number(c, 'ang_error_mean', errors.mean(), c.config['ang_error_mean'])
     call = calls['evaluate_normal']
     got = normal.normal_statistics(z[call['a']], z[call['b']], z[call['mask']])
     for name, want in c.config['evaluate_normal'].items():
-      compare(c, f'evaluate_normal/{name}', got[name], want)
+      compare.number(c, f'evaluate_normal/{name}', got[name], want)
     call = calls['evaluate_normal_fast']
     a, b = z[call['a']], z[call['b']]
     if call['as_normals']:
       a, b = normal.normals_from_rgb(a), normal.normals_from_rgb(b)
     share = normal.normal_statistics(a, b, z[call['mask']])['below_11_25']
-    compare(c, 'evaluate_normal_fast', share, c.config['evaluate_normal_fast'])
+    compare.number(c, 'evaluate_normal_fast', share, c.config['evaluate_normal_fast'])
 
 
 def switches(row):
@@ -222,7 +204,7 @@ def test_robot_actions_are_those_of_the_original_but_turn_by_degrees(path):
       c.given(f'{at}/text')
       read = robot.read_actions(row['text'])
       c.exact(f'{at}/steps', read and read.steps, row['steps'])
-      compare(c, f'{at}/actions', read and read.actions, row['actions'])
+      compare.number(c, f'{at}/actions', read and read.actions, row['actions'])
       poses, refused = outcome_of(lambda read=read: read and robot.poses(read.actions))
       c.exact(f'{at}/raises', refused, row['raises'] is not None)
       if row['reconstructed'] is None:
@@ -232,31 +214,11 @@ def test_robot_actions_are_those_of_the_original_but_turn_by_degrees(path):
         if name.endswith('_rotation'):
           c.fixed(f'{at}/reconstructed/{name}', 'data-35')
         else:
-          compare(c, f'{at}/reconstructed/{name}', poses[name], want)
+          compare.number(c, f'{at}/reconstructed/{name}', poses[name], want)
     for i, row in enumerate(c.config['euler_to_quat']):
       c.given(f'euler_to_quat/{i}/rot')
       got = robot.quaternion(row['rot'], degrees=False)
-      compare(c, f'euler_to_quat/{i}/quat_xyzw', got, row['quat_xyzw'])
-
-
-def compare_summary(case, at, prefix, got, want):
-  """Everything that a case says about one picture."""
-  atol, n, values = tolerance_of(case, at), got.size, got.astype(np.float64)
-  case.exact(f'{at}/shape', list(got.shape), want['shape'])
-  case.exact(f'{at}/dtype', got.dtype.name, want['dtype'])
-  stats = {
-    'sum': (values.sum(), atol * n), 'abs_sum': (np.abs(values).sum(), atol * n),
-    'mean': (values.mean(), atol), 'std': (values.std(), atol), 'min': (values.min(), atol),
-    'max': (values.max(), atol), 'l2': (np.sqrt((values**2).sum()), atol * n**0.5),
-  }  # fmt: skip
-  for stat, (value, within) in stats.items():
-    case.equal(f'{at}/{stat}', value, want[stat], atol=within + ADDING_ORDER * max(1, abs(value)))
-  if 'sha256_16' in want:
-    digest = hashlib.sha256(np.ascontiguousarray(got).tobytes()).hexdigest()[:16]
-    case.exact(f'{at}/sha256_16', digest, want['sha256_16'])
-  case.given(f'{prefix}.sample_ix')
-  sample = got.ravel()[case.outputs[f'{prefix}.sample_ix']]
-  compare(case, f'{prefix}.sample_val', sample, case.outputs[f'{prefix}.sample_val'])
+      compare.number(c, f'euler_to_quat/{i}/quat_xyzw', got, row['quat_xyzw'])
 
 
 @pytest.mark.parametrize('path', harness.cases('data/f_metrics', 'target_image_back'))
@@ -271,13 +233,15 @@ def test_generated_pictures_come_back_at_source_size(path):
         image, row['image_info'], method=row['method'], gray=row['gray'], as_uint8=row['uint8']
       )
       assert list(got.shape[:2]) == row['size']
-      compare_summary(c, f'rows/{i}/summary', row['arrays'].removesuffix('.*'), got, row['summary'])
+      at, prefix = f'rows/{i}/summary', row['arrays'].removesuffix('.*')
+      compare.summary(c, at, prefix, got, row['summary'], compare.tolerance(c, at))
     depth = c.config['depth']
     c.given(*(f'depth/{name}' for name in depth if name != 'summary'))
     assert (depth['method'], depth['gray']) == ('bilinear', True)
     got = target_image.build_depth(image, depth['image_info'], max_depth=depth['max_depth'])
     prefix = depth['arrays'].removesuffix('.*')
-    compare_summary(c, 'depth/summary', prefix, got, depth['summary'])
+    atol = compare.tolerance(c, 'depth.summary')
+    compare.summary(c, 'depth/summary', prefix, got, depth['summary'], atol)
     c.given('with_offset_input')
     info = c.config['with_offset_input']['image_info']
     refused = outcome_of(lambda: target_image.build_target_image(image, info))[1]
