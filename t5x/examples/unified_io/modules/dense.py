@@ -35,6 +35,14 @@ def with_axes(init: Initializer, axes: AxisNames) -> Initializer:
   return nn.with_logical_partitioning(init, axes)
 
 
+def product(x: Float[Array, '*B D'], kernel: Float[Array, 'D F']) -> Float[Array, '*B F']:
+  """x . kernel over the last axis of x.
+
+  With one row axis: XLA's CPU backend takes nearly twice the time for the same product of rank 3.
+  """
+  return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 class Dense(nn.Module):
   """y = x W (+ b), W of shape [in, features]; heads and their width are fused into one axis."""
 
@@ -48,7 +56,7 @@ class Dense(nn.Module):
   def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... F']:
     kernel_init = with_axes(self.kernel_init, self.axes)
     kernel = self.param('kernel', kernel_init, (x.shape[-1], self.features), jnp.float32)
-    y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+    y = product(x.astype(self.dtype), kernel.astype(self.dtype))
     if self.use_bias:
       bias_init = with_axes(initializers.zeros, self.axes[-1:])
       bias = self.param('bias', bias_init, (self.features,), jnp.float32)
@@ -105,5 +113,4 @@ class Embed(nn.Module):
 
   def logits(self, x: Float[Array, '... D']) -> Float[Array, '... V']:
     """x . table / sqrt(D), in float32 over all rows, those that only fill the table included."""
-    product = jnp.einsum('...D,VD->...V', x.astype(jnp.float32), self.embedding)
-    return product / math.sqrt(self.features)
+    return product(x.astype(jnp.float32), self.embedding.T) / math.sqrt(self.features)
