@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from t5x.examples.unified_io import config
 from t5x.examples.unified_io.data import data_utils, geometry, postprocessing
 from t5x.examples.unified_io.data import prompts as prompts_lib
 from t5x.examples.unified_io.data.preprocessing import (
@@ -16,6 +17,7 @@ from t5x.examples.unified_io.data.preprocessing import (
   classification,
   generation,
   grounding,
+  nlp,
   vqa,
 )
 from tests.parity import harness
@@ -29,11 +31,17 @@ FUNCTIONS = {
   'box_classification_preprocessor': classification.box_classification_preprocessor,
   'image_generation_preprocessor': generation.image_generation_preprocessor,
   'image_inpainting_preprocessor': generation.image_inpainting_preprocessor,
+  'filter_non_english': nlp.filter_non_english,
+  'preprocess_flan': nlp.preprocess_flan,
+  'filter_by_len': nlp.filter_by_len,
+  'preprocess_instruction_context': nlp.preprocess_instruction_context,
+  'tokenize': nlp.tokenize,
+  'tokenize_with_truncate': nlp.tokenize_with_truncate,
   'flatten_by_label': data_utils.flatten_by_label,
   'flatten_parts': data_utils.flatten_parts,
   'rekey': data_utils.rekey,
 }
-COMBINATORS = ('flatten_by_label', 'flatten_parts', 'rekey')
+PASSING_ON = ('flatten_by_label', 'flatten_parts', 'rekey', 'filter_non_english')
 SETTINGS = (
   'function', 'raw_examples', 'options', 'sequence_length', 'pinned', 'class_names_from',
   'tokenizer',
@@ -133,7 +141,7 @@ def compare_field(c, i, name, got, want):
     return
   c.equal(f'{at}/value', got, np.asarray(want['value']).reshape(want['shape']), atol=atol)
   c.exact(f'{at}/shape', list(got.shape), want['shape'])
-  if got.dtype.kind == 'i' and c.config['function'] in COMBINATORS:
+  if got.dtype.kind == 'i' and c.config['function'] in PASSING_ON:
     # Integers of the raw example have the width that the test gave them.
     c.exact(f'{at}/dtype', np.dtype(want['dtype']).kind, got.dtype.kind)
   else:
@@ -264,6 +272,72 @@ def test_fields_are_moved_as_in_the_original(path, monkeypatch):
     c.given(*SETTINGS)
     asked = pin(c, monkeypatch)
     compare_outputs(c, run(c))
+    compare_asked(c, asked)
+
+
+@pytest.mark.parametrize(
+  'path',
+  [
+    *harness.cases(FOLDER, 'tokenize*'),
+    *harness.cases(FOLDER, 'truncate_marker*'),
+    *harness.cases(FOLDER, 'flan_preprocess'),
+    *harness.cases(FOLDER, 'flan_filter_*', exclude=('flan_filter_niv2*',)),
+  ],
+)
+def test_instructions_become_text_and_ids_as_in_the_original(path, monkeypatch):
+  with harness.case(path) as c:
+    c.given(*SETTINGS)
+    if 'tokenizer' in c.config:
+      monkeypatch.setattr(config, 'LLAMA_TOKENIZER_PATH', raw.tokenizer(c))
+    asked = pin(c, monkeypatch)
+    compare_outputs(c, run(c))
+    compare_asked(c, asked)
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'flan_filter_niv2'))
+def test_other_languages_are_left_out_however_their_number_is_written(path, monkeypatch):
+  with harness.case(path) as c:
+    c.given(*SETTINGS)
+    asked = pin(c, monkeypatch)
+    padded = re.compile('task0+[1-9]')
+    passed = {got['task_name'].decode(): got for got in run(c)}
+    kept = {row['task_name']['text'] for row in c.config['outputs']}
+    assert set(passed) <= kept
+    assert all(padded.match(name) for name in kept - set(passed))
+    c.fixed('n_outputs', 'data-4')
+    for i, row in enumerate(c.config['outputs']):
+      name = row['task_name']['text']
+      if name not in passed:
+        c.fixed(f'outputs/{i}', 'data-4')
+        continue
+      for field, want in row.items():
+        compare_field(c, i, field, passed[name][field], want)
+    compare_asked(c, asked)
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'flan_filter_niv2_numbers'))
+def test_numbers_of_tasks_in_other_languages_are_those_of_the_original(path):
+  with harness.case(path) as c:
+    c.given('function', 'options', 'name_patterns', 'tested')
+    patterns = c.config['name_patterns']
+
+    def dropped(pattern):
+      names = {pattern.format(n=n).encode() + b'x': n for n in c.config['tested']}
+      ds = tf.data.Dataset.from_tensor_slices({'task_name': list(names)})
+      kept = nlp.filter_non_english(ds, **c.config['options']).as_numpy_iterator()
+      return sorted(set(names.values()) - {names[row['task_name']] for row in kept})
+
+    c.exact('dropped', dropped(patterns['dropped']), c.config['dropped'])
+    assert dropped(patterns['dropped_when_padded_differs']) == c.config['dropped']
+    c.fixed('dropped_when_padded_differs', 'data-4')
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'instruction_context*'))
+def test_instructions_have_their_context_where_there_is_one(path, monkeypatch):
+  with harness.case(path) as c:
+    c.given(*SETTINGS)
+    asked = pin(c, monkeypatch)
+    compare_outputs(c, run(c), [('text_inputs', 'data-1')])
     compare_asked(c, asked)
 
 

@@ -2,10 +2,21 @@
 
 import seqio
 
-from t5x.examples.unified_io.data import tasks  # noqa: F401  registers them
+from t5x.examples.unified_io.data import nlp_tasks, tasks  # noqa: F401  registers them
 
 seqio.MixtureRegistry.add(
   'refexp', [('refcoco_unc', 1.0), ('refcocog_google', 1.0), ('refcoco_plus_unc', 1.0)]
+)
+
+seqio.MixtureRegistry.add(
+  'flan2',
+  [
+    ('flan2_flan2021', 0.4),
+    ('flan2_t0', 0.32),
+    ('flan2_niv2', 0.2),
+    ('flan2_cot', 0.05),
+    ('flan2_dialog', 0.03),
+  ],
 )
 
 # What the quickstart learns; only tasks whose data its drawn world has.
