@@ -262,8 +262,8 @@ class EvalBatches:
   """Pairs (batch, examples); may be iterated again and again, with equal results.
 
   `examples` holds the raw fields of each row as they were before features were made, pictures
-  left out, `meta/...` included, text as str. The last batch is filled up with copies of its first
-  row: rows beyond `len(examples)` are padding.
+  left out, `meta/...` included, text as str, and the number of the `record`. The last batch is
+  filled up with copies of its first row: rows beyond `len(examples)` are padding.
   """
 
   def __init__(self, cfg: DatasetConfig, task_name: str, num_examples: int | None):
@@ -287,7 +287,10 @@ class EvalBatches:
       made = converter.convert(example, lengths)
       kept = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
       raw = {k.removeprefix(_RAW): v for k, v in example.items() if k.startswith(_RAW)}
-      return kept, raw | {k: v for k, v in example.items() if k.startswith('meta/')}
+      raw |= {k: v for k, v in example.items() if k.startswith('meta/')}
+      return kept, raw | {
+        'record': example[stream.POSITION]
+      }  # one epoch in order: they are the same
 
     examples = examples.take(-1 if num_examples is None else num_examples)
     examples = examples.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
@@ -334,4 +337,9 @@ def _plain(value: Any) -> Any:
 
 
 def _stack(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-  return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+  batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+  if 'choices' in batch:
+    # Options are far shorter than answers may be. Steps of 4 keep the number of shapes small.
+    longest = int((batch['choices'] != 0).sum(-1).max())
+    batch['choices'] = batch['choices'][..., : -(-longest // 4) * 4]
+  return batch

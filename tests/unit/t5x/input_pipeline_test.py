@@ -235,7 +235,7 @@ def test_evaluation_yields_every_example_in_order_and_pads_the_last_batch():
     [400, 401, 402, 403], [404, 405, 406, 407], [408, 409, 408, 408],
   ]  # fmt: skip
   assert [len(examples) for _, examples in pairs] == [4, 4, 2]
-  assert pairs[2][1][1] == {'id': 409, 'text': '409', 'meta/name': '409'}
+  assert pairs[2][1][1] == {'id': 409, 'text': '409', 'meta/name': '409', 'record': 9}
 
 
 def test_evaluation_draws_the_same_each_time():
