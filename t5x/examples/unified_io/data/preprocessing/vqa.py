@@ -3,20 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gin
 import tensorflow as tf
 
 from t5x.examples.unified_io.data import data_utils
 from t5x.examples.unified_io.data import prompts as prompts_lib
 
 
-@data_utils.map_example(num_seeds=2)
+@data_utils.map_example(num_seeds=3)
 def _ask(
   ex: data_utils.Example,
   prompt_seed: tf.Tensor,
   image_seed: tf.Tensor,
+  answer_seed: tf.Tensor,
   *,
   prompts: Sequence[str],
   is_training: bool,
+  draw_answer: bool,
 ) -> data_utils.Example:
   """{'image': ..., 'text_inputs': 'How many?', 'text_targets': ['2', 'two'], 'id': 7} ->
   {'text_inputs': '[Text] [S] In short: How many?', 'text_targets': ['2', 'two'], ...}
@@ -32,16 +35,20 @@ def _ask(
   if 'id' in ex:
     made['meta/example_id'] = ex['id']
   if 'text_targets' in ex:
-    field = 'all_references' if ex['text_targets'].shape.rank else 'label'
-    made[f'meta/{field}'] = ex['text_targets']
+    several = ex['text_targets'].shape.rank
+    made['meta/all_references' if several else 'meta/label'] = ex['text_targets']
+    if several and is_training and draw_answer:
+      made['text_targets'] = data_utils.random_element(ex['text_targets'], answer_seed)
   return made
 
 
+@gin.configurable
 def vqa_preprocessor(
   ds: tf.data.Dataset,
   sequence_length: Mapping[str, Any] | None = None,
   *,
   flatten_first: bool = True,
+  draw_answer: bool = False,
 ) -> tf.data.Dataset:
   """An example for each question; several answers to it are targets each on its own.
 
@@ -51,6 +58,8 @@ def vqa_preprocessor(
       axis, the question.
     sequence_length: 'is_training' is read.
     flatten_first: False where an example is one question already.
+    draw_answer: train on one answer, drawn anew in each epoch, instead of all of them at once: ten
+      answers outweigh the targets of other tasks, since a loss is averaged over tokens.
   """
   if flatten_first:
     fields = ('text_inputs', 'text_targets', 'id')
@@ -59,4 +68,5 @@ def vqa_preprocessor(
     ds,
     prompts=prompts_lib.Prompt().get_prompt_list('VQA_short_prompt'),
     is_training=data_utils.is_training(sequence_length),
+    draw_answer=draw_answer,
   )
