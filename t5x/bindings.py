@@ -20,8 +20,10 @@ BINDINGS: dict[str, tuple[str, ...]] = {
   'train': (
     'total_steps', 'eval_period', 'eval_steps', 'stats_period', 'random_seed', 'use_wandb',
   ),
-  'SaveCheckpointConfig': ('period', 'keep'),
-  'RestoreCheckpointConfig': ('path', 'mode', 'dtype', 'strict', 'fallback_to_scratch'),
+  'SaveCheckpointConfig': ('period', 'keep', 'dtype'),
+  'RestoreCheckpointConfig': (
+    'path', 'mode', 'dtype', 'strict', 'fallback_to_scratch', 'assignment_map', 'restore_dataset',
+  ),
   'PjitPartitioner': ('num_partitions',),
   'DatasetConfig': (
     'mixture_or_task_name', 'task_feature_lengths', 'split', 'batch_size', 'shuffle', 'seed',
@@ -34,6 +36,8 @@ BINDINGS: dict[str, tuple[str, ...]] = {
   ),
   'get_input_modalities': ('input_modality',),
   'get_target_modalities': ('target_modality',),
+  'Prompt': ('original_flag', 'revised_original_flag', 'manual_flag', 'gpt3_flag', 'single_prompt'),
+  'refer_expression_preprocessor': ('dataset_name', 'label_boxes'),
   'UnifiedIOEvaluator': ('num_examples', 'logger_cls'),
 }  # fmt: skip
 

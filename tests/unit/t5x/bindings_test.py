@@ -3,7 +3,7 @@
 import gin
 import pytest
 
-from t5x import bindings, gin_utils
+from t5x import bindings, gin_utils, preflight, train
 
 FILES = (
   't5x/examples/unified_io/t5_1_1/tiny.gin',
@@ -20,11 +20,14 @@ VALUES = {
   'train.use_wandb': True,
   'SaveCheckpointConfig.period': 7,
   'SaveCheckpointConfig.keep': 7,
+  'SaveCheckpointConfig.dtype': 'bfloat16',
   'RestoreCheckpointConfig.path': 'elsewhere',
   'RestoreCheckpointConfig.mode': 'latest',
   'RestoreCheckpointConfig.dtype': 'bfloat16',
   'RestoreCheckpointConfig.strict': True,
   'RestoreCheckpointConfig.fallback_to_scratch': True,
+  'RestoreCheckpointConfig.assignment_map': [('a', None)],
+  'RestoreCheckpointConfig.restore_dataset': True,
   'PjitPartitioner.num_partitions': 1,
   'DatasetConfig.mixture_or_task_name': 'other_task',
   'DatasetConfig.task_feature_lengths': {'text_inputs': 3},
@@ -32,7 +35,7 @@ VALUES = {
   'DatasetConfig.batch_size': 7,
   'DatasetConfig.shuffle': True,
   'DatasetConfig.seed': 7,
-  'DatasetConfig.use_cached': True,
+  'DatasetConfig.use_cached': False,
   'DatasetConfig.pack': False,
   'DatasetConfig.use_custom_packing_ops': False,
   'DatasetConfig.module': 'os',
@@ -49,6 +52,13 @@ VALUES = {
   'create_learning_rate_scheduler.min_learning_rate': 0.25,
   'get_input_modalities.input_modality': ['text'],
   'get_target_modalities.target_modality': ['text', 'image'],
+  'Prompt.original_flag': False,
+  'Prompt.revised_original_flag': True,
+  'Prompt.manual_flag': False,
+  'Prompt.gpt3_flag': False,
+  'Prompt.single_prompt': True,
+  'refer_expression_preprocessor.dataset_name': 'x',
+  'refer_expression_preprocessor.label_boxes': True,
   'UnifiedIOEvaluator.num_examples': 7,
   'UnifiedIOEvaluator.logger_cls': (),
 }
@@ -62,13 +72,43 @@ def fresh_gin():
   gin.clear_config()
 
 
+# Where the value of a row arrives: in what `train` is given.
+ARRIVES = {
+  'train': lambda arguments: arguments,
+  'SaveCheckpointConfig': lambda arguments: vars(arguments['checkpoint_cfg'].save),
+  'RestoreCheckpointConfig': lambda arguments: vars(arguments['checkpoint_cfg'].restore),
+  'PjitPartitioner': lambda arguments: vars(arguments['partitioner']),
+  'DatasetConfig': lambda arguments: vars(arguments['train_dataset_cfg']),
+  'get_input_modalities': lambda arguments: {
+    'input_modality': list(arguments['model'].module.inputs)
+  },
+  'get_target_modalities': lambda arguments: {
+    'target_modality': list(arguments['model'].module.targets)
+  },
+  'Prompt': lambda arguments: vars(gin.get_configurable('Prompt')()),
+}
+
+
 @pytest.mark.parametrize('row', ROWS)
-def test_a_binding_of_the_original_is_taken_from_the_command_line(row):
-  scope = 'train/' if row.startswith('DatasetConfig') else ''
+def test_a_binding_of_the_original_is_taken_from_the_command_line_and_arrives(row):
+  name, parameter = row.split('.')
+  scope = 'train/' if name == 'DatasetConfig' else ''
   rewritten = gin_utils.rewrite_gin_args([f'--gin.{scope}{row}={VALUES[row]!r}'])
-  binding = rewritten[0].removeprefix('--gin_bindings=')
-  gin_utils.parse(FILES, [*GIVEN, binding])
-  assert gin.query_parameter(f'{scope}{row}') == VALUES[row]
+  gin_utils.parse(FILES, [*GIVEN, rewritten[0].removeprefix('--gin_bindings=')])
+  if name in ARRIVES:
+    arguments = preflight.arguments_of(train.train)
+    assert ARRIVES[name](arguments)[parameter] == VALUES[row]
+  else:
+    assert gin.query_parameter(f'{scope}{row}') == VALUES[row]
+
+
+def test_the_rate_that_is_bound_is_the_rate_of_the_optimizer():
+  rate = [
+    'create_learning_rate_scheduler.' + f
+    for f in ("factors = 'constant'", 'base_learning_rate = 0.25')
+  ]
+  gin_utils.parse(FILES, [*GIVEN, *rate])
+  assert preflight.arguments_of(train.train)['optimizer'].learning_rate_fn(9) == 0.25
 
 
 def test_every_row_has_its_value():
