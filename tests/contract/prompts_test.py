@@ -1,0 +1,72 @@
+"""All prompts that we ship: enough of them, each with the slots of its family, none twice."""
+
+import itertools
+
+import pytest
+
+from t5x.examples.unified_io.data import prompt_dict, prompts
+
+# Family -> slots that its task fills.
+SLOTS = {
+  'Refexp': {''},
+  'VQA_short_prompt': {''},
+  'Image_Captioning': set(),
+  'image_caption_coco_2017': set(),
+  'Image_Localized_Narrative': set(),
+  'Box_Classification_Scene': {''},
+  'Image_Generation': {''},
+  'image_generation_coco_2017': {''},
+  'Unconditional_Image': set(),
+  'Image_Inpainting': {''},
+  'NLP Instruction': {'instruction'},
+  'NLP Instruction Context': {'instruction', 'context'},
+}
+FEW = ('image_caption_coco_2017', 'image_generation_coco_2017', 'Unconditional_Image')
+KINDS = ('original', 'manual', 'gpt3', 'revised_original')
+
+
+def all_of(family):
+  return list(itertools.chain(*prompt_dict.load()[family].values()))
+
+
+def test_every_family_is_known_here():
+  assert set(prompt_dict.load()) == set(SLOTS)
+
+
+@pytest.mark.parametrize('family', SLOTS)
+def test_all_prompts_of_a_family_have_its_slots(family):
+  assert prompts.check_slots(all_of(family)) == SLOTS[family]
+
+
+@pytest.mark.parametrize('family', SLOTS)
+def test_no_prompt_stands_twice(family):
+  found = all_of(family)
+  assert len(set(found)) == len(found)
+  assert all(prompt == prompt.strip() for prompt in found)
+
+
+@pytest.mark.parametrize('family', sorted(set(SLOTS) - set(FEW)))
+def test_there_are_several_prompts(family):
+  assert len(all_of(family)) >= 8
+
+
+@pytest.mark.parametrize('family', SLOTS)
+def test_kinds_of_prompts_are_those_that_are_read(family):
+  assert set(prompt_dict.load()[family]) <= set(KINDS)
+
+
+@pytest.mark.parametrize('family', ['Box_Classification_Scene', 'Image_Inpainting'])
+def test_location_pieces_start_a_word(family):
+  # A piece that touches the word before it would fall apart into letters.
+  for prompt in all_of(family):
+    before = prompt.split('{}')[0]
+    assert not before or before.endswith(' '), prompt
+
+
+def test_the_mark_of_truncation_keeps_the_instruction():
+  marked = [p for p in all_of('NLP Instruction Context') if prompts.TRUNCATE_MARKER in p]
+  assert len(marked) > len(all_of('NLP Instruction Context')) / 2
+  for prompt in marked:
+    before, after = prompt.split(prompts.TRUNCATE_MARKER)
+    assert '{context}' in before
+    assert '{instruction}' in after

@@ -1,0 +1,77 @@
+"""Choosing prompts and filling their slots."""
+
+import gin
+import pytest
+import tensorflow as tf
+
+from t5x.examples.unified_io.data import prompts
+
+SEED = tf.constant([0, 1])
+DICTIONARY = {
+  'task': {'original': ['t1', 't2'], 'manual': ['t3'], 'revised_original': ['t4']},
+  'data': {'original': ['d1'], 'gpt3': ['d2']},
+}
+
+
+@pytest.mark.parametrize(
+  ('flags', 'wanted'),
+  [
+    ({}, ['t1', 't2', 'd1', 't3', 'd2']),
+    ({'revised_original_flag': True}, ['t4', 'd1', 't3', 'd2']),
+    ({'original_flag': False, 'gpt3_flag': False}, ['t3']),
+    ({'single_prompt': True}, ['t1']),
+    ({'dbg': 'x'}, ['x']),
+  ],
+)
+def test_prompts_of_task_and_dataset_are_joined_kind_by_kind(flags, wanted):
+  assert prompts.Prompt(**flags).get_prompt_list('task', 'data', DICTIONARY) == wanted
+
+
+def test_a_misspelt_family_is_refused_with_the_near_names():
+  with pytest.raises(ValueError, match=r"did you mean one of .*'Refexp'"):
+    prompts.Prompt().get_prompt_list('Refexpp')
+
+
+def test_gin_chooses_the_prompts_of_all_tasks():
+  with gin.unlock_config():
+    gin.parse_config('Prompt.single_prompt = True')
+  try:
+    assert len(prompts.Prompt().get_prompt_list('Refexp')) == 1
+  finally:
+    gin.clear_config()
+
+
+def test_values_are_taken_as_they_are():
+  filled = prompts.fill('{a} and {b}', {'a': r'{b} \1', 'b': '{a}'})
+  assert filled.numpy().decode() == r'{b} \1 and {a}'
+
+
+@pytest.mark.parametrize('prompt', ['no slot', '{a} {a}'])
+def test_a_slot_must_stand_once(prompt):
+  with pytest.raises(ValueError, match=r'must hold the slot \{a\} once'):
+    prompts.fill(prompt, {'a': 'x'})
+  assert prompts.fill(prompt, {'a': 'x'}, allow_missing=True).numpy().decode() == prompt
+
+
+def test_slots_may_stand_in_another_order_in_each_prompt():
+  family = ['{a} then {b}', 'first {b}, last {a}.']
+  seen = {
+    prompts.fill_one_of(family, tf.constant([i, 0]), {'a': 'A', 'b': tf.constant('B')}).numpy()
+    for i in range(20)
+  }
+  assert seen == {b'A then B', b'first B, last A.'}
+
+
+def test_prompts_without_slots_need_no_values():
+  assert prompts.fill_one_of(['say it'], SEED).numpy() == b'say it'
+
+
+def test_every_prompt_is_drawn_about_as_often():
+  drawn = [int(prompts.fill_one_of(list('0123'), tf.constant([i, 5])).numpy()) for i in range(400)]
+  assert all(70 < drawn.count(i) < 130 for i in range(4))
+
+
+def test_all_prompts_of_a_family_need_the_same_slots():
+  assert prompts.check_slots(['{a} {}', '{} {a}']) == {'a', ''}
+  with pytest.raises(ValueError, match=r"has the slots \['b'\]"):
+    prompts.check_slots(['{a}', '{b}'])
