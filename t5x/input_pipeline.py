@@ -5,7 +5,7 @@ last preprocessor names, in its attribute `feature_converter`, the class that br
 to fixed shapes. Example order, mixing and seeds do not depend on threads, prefetching or restarts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
 import importlib
 from typing import Any
@@ -15,13 +15,11 @@ import seqio
 import tensorflow as tf
 
 from t5x import stream, task_examples
-from t5x.array_types import Batch
+from t5x.eval_batches import EvalBatches
 from t5x.ordering import MixingSchedule, Order, key_of, permute
 from t5x.task_examples import converter_step, source_of
 
 _STREAM = 'stream/'
-_RAW = 'stream/raw/'  # fields as they were before features were made, for metrics and files
-_LARGEST_RAW = 1024  # numbers; larger fields (pictures, masks) are not kept
 _CURSOR_VERSION = 1
 _WINDOW_BYTES = 2**25
 
@@ -121,7 +119,7 @@ class TrainBatches:
     self._windows = {task.name: 1 for task in self._tasks}
     self._cursor = stream.Cursor.start(len(self._tasks), cfg.virtual_shards)
     self._dataset: tf.data.Dataset | None = self._build()
-    self._iterator: Iterator[Batch] | None = None
+    self._iterator: task_examples.NumpyIterator | None = None
     self.spec = {
       name: ArraySpec((cfg.batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
       for name, spec in self._dataset.element_spec.items()
@@ -133,7 +131,7 @@ class TrainBatches:
 
   def __next__(self) -> dict[str, np.ndarray]:
     if self._iterator is None:
-      self._iterator = (self._dataset or self._build()).as_numpy_iterator()
+      self._iterator = task_examples.NumpyIterator(self._dataset or self._build())
     batch = dict(next(self._iterator))
     self._cursor.advance(batch.pop(stream.TASK), batch.pop(stream.POSITION), self._windows)
     return batch
@@ -158,6 +156,8 @@ class TrainBatches:
 
   def close(self) -> None:
     """Stops reading ahead; the next batch is read anew, from the place where this one stands."""
+    if self._iterator is not None:
+      self._iterator.close()
     self._iterator = self._dataset = None
 
   def _identity(self) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class TrainBatches:
 # ---- Evaluation ----------------------------------------------------------------------------------
 def open_eval(
   cfg: DatasetConfig, task_name: str | None = None, *, num_examples: int | None = None
-) -> 'EvalBatches':
+) -> EvalBatches:
   """Every example of one task, in the order of its source.
 
   Args:
@@ -255,91 +255,12 @@ def open_eval(
     ValueError: unknown task or split, a source that cannot be read by number.
     FileNotFoundError: the files of the task are missing; the message says what builds them.
   """
-  return EvalBatches(cfg, task_name or cfg.mixture_or_task_name, num_examples)
-
-
-class EvalBatches:
-  """Pairs (batch, examples); may be iterated again and again, with equal results.
-
-  `examples` holds the raw fields of each row as they were before features were made, pictures
-  left out, `meta/...` included, text as str, and the number of the `record`. The last batch is
-  filled up with copies of its first row: rows beyond `len(examples)` are padding.
-  """
-
-  def __init__(self, cfg: DatasetConfig, task_name: str, num_examples: int | None):
-    """Opens the source and builds the graph; reads no record yet."""
-    _import_module(cfg)
-    task = task_examples.get_mixture_or_task(task_name)
-    if not isinstance(task, seqio.Task):
-      raise ValueError(f'{task_name!r} is a mixture; evaluate its tasks one by one')
-    self._batch_size = cfg.batch_size
-    lengths = {'is_training': False, **cfg.task_feature_lengths}
-    size = source_of(task).num_examples(cfg.split)
-    order = Order(task.name, size, cfg.seed or 0, shuffle=False)
-    records = stream.read_in_order(task.source, cfg.split, order, num_epochs=1)
-    step = converter_step(task)
-    steps = [*task.preprocessors[:step], _keep_raw_fields, *task.preprocessors[step:]]
-    examples = _preprocess(task.replace(preprocessors=steps), records, lengths, cfg)
-    converter = task.preprocessors[step].feature_converter()
-
-    @tf.autograph.experimental.do_not_convert
-    def finish(example):
-      made = converter.convert(example, lengths)
-      kept = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
-      raw = {k.removeprefix(_RAW): v for k, v in example.items() if k.startswith(_RAW)}
-      raw |= {k: v for k, v in example.items() if k.startswith('meta/')}
-      return kept, raw | {
-        'record': example[stream.POSITION]
-      }  # one epoch in order: they are the same
-
-    examples = examples.take(-1 if num_examples is None else num_examples)
-    examples = examples.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    self._dataset = task_examples.with_options(examples).prefetch(2 * cfg.batch_size)
-
-  def __iter__(self) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
-    rows, examples = [], []
-    for fields, raw in self._dataset.as_numpy_iterator():
-      rows.append(fields)
-      examples.append({name: _plain(value) for name, value in raw.items()})
-      if len(rows) == self._batch_size:
-        yield _stack(rows), examples
-        rows, examples = [], []
-    if rows:
-      yield _stack(rows + rows[:1] * (self._batch_size - len(rows))), examples
-
-
-@tf.autograph.experimental.do_not_convert
-def _keep_raw_fields(dataset: tf.data.Dataset) -> tf.data.Dataset:
-  """Puts copies of all small fields aside, under names that the next step passes on."""
-
-  def keep(example):
-    small = {k: v for k, v in example.items() if not isinstance(v, Mapping) and _is_small(v)}
-    return {**example, **{_RAW + k: v for k, v in small.items() if not k.startswith(_STREAM)}}
-
-  return dataset.map(keep, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _is_small(value: tf.Tensor | tf.RaggedTensor) -> bool:
-  if isinstance(value, tf.RaggedTensor) or value.shape.rank is None or value.shape.rank > 2:
-    return False
-  return (value.shape.num_elements() or 0) <= _LARGEST_RAW
-
-
-def _plain(value: Any) -> Any:
-  """Bytes and arrays of bytes as text, other values as they are."""
-  if isinstance(value, bytes):
-    return value.decode('utf-8', 'replace')
-  if isinstance(value, np.ndarray) and value.dtype == object:
-    texts = np.empty(value.shape, object)
-    texts.flat = [_plain(item) for item in value.flat]
-    return texts
-  return value
-
-
-def _stack(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-  batch = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-  if 'choices' in batch:
-    # Options are far shorter than answers may be. Steps of 4 keep the number of shapes small.
-    longest = int((batch['choices'] != 0).sum(-1).max())
-    batch['choices'] = batch['choices'][..., : -(-longest // 4) * 4]
-  return batch
+  _import_module(cfg)
+  name = task_name or cfg.mixture_or_task_name
+  task = task_examples.get_mixture_or_task(name)
+  if not isinstance(task, seqio.Task):
+    raise ValueError(f'{name!r} is a mixture; evaluate its tasks one by one')
+  return EvalBatches(
+    task, split=cfg.split, batch_size=cfg.batch_size, seed=cfg.seed or 0, num_examples=num_examples,
+    lengths={'is_training': False, **cfg.task_feature_lengths}, trim=cfg.trim_output_features,
+  )  # fmt: skip

@@ -1,9 +1,12 @@
 """Runs the preprocessors of registered seqio tasks over records that come in our order."""
 
-from collections.abc import Mapping
+import atexit
+from collections.abc import Iterator, Mapping
 import difflib
+import functools
 import os
 from typing import Any
+import weakref
 
 import seqio
 import tensorflow as tf
@@ -120,3 +123,34 @@ def with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
   options.threading.max_intra_op_parallelism = 1  # examples are parallel, not what is in them
   options.threading.private_threadpool_size = os.cpu_count()
   return dataset.with_options(options)
+
+
+_OPEN: weakref.WeakSet = weakref.WeakSet()  # iterators that read ahead
+
+
+class NumpyIterator:
+  """The elements of a dataset as numpy; `close`, or the end of Python, stops reading ahead."""
+
+  def __init__(self, dataset: tf.data.Dataset):
+    """Begins to read ahead."""
+    _close_all_at_exit()
+    self._elements: Iterator[Any] | None = dataset.as_numpy_iterator()
+    _OPEN.add(self)
+
+  def __iter__(self) -> 'NumpyIterator':
+    return self
+
+  def __next__(self) -> Any:
+    if self._elements is None:
+      raise StopIteration
+    return next(self._elements)
+
+  def close(self) -> None:
+    """Ends the threads that read ahead."""
+    self._elements = None
+
+
+@functools.cache
+def _close_all_at_exit() -> None:
+  """TensorFlow's threads call our Python; one that does so while Python ends would never return."""
+  atexit.register(lambda: [iterator.close() for iterator in list(_OPEN)])

@@ -40,6 +40,7 @@ ROWS = {
   't5x.ordering': Row(1, 'tf'),
   't5x.stream': Row(2, 'tf'),
   't5x.task_examples': Row(2, 'tf'),
+  't5x.eval_batches': Row(2, 'tf'),
   't5x.input_pipeline': Row(2, 'tf'),
   't5x.gin_utils': Row(2, 'gin'),
   't5x.bindings': Row(2, 'gin'),

@@ -1,3 +1,4 @@
+import atexit
 import functools
 import itertools
 import json
@@ -7,7 +8,7 @@ import pytest
 import seqio
 import tensorflow as tf
 
-from t5x import input_pipeline, stream
+from t5x import input_pipeline, stream, task_examples
 
 
 class Numbers(seqio.DataSource):
@@ -269,6 +270,19 @@ def test_a_task_without_converter_or_random_access_is_refused():
   with pytest.raises(ValueError, match='cannot be read by record number'):
     input_pipeline.open_train(config('bare'))
   seqio.TaskRegistry.remove(name)
+
+
+def test_the_end_of_python_stops_reading_ahead(monkeypatch):
+  at_exit = []
+  monkeypatch.setattr(atexit, 'register', at_exit.append)
+  task_examples._close_all_at_exit.__wrapped__()
+  batches = input_pipeline.open_train(config('plain'))
+  rows = take(batches, 1)
+  at_exit[0]()
+  with pytest.raises(StopIteration):
+    next(batches)
+  batches.close()
+  assert take(batches, 1) != rows
 
 
 @pytest.mark.parametrize('switch', ['use_cached', 'pack', 'use_custom_packing_ops'])
