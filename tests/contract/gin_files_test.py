@@ -103,6 +103,26 @@ def test_a_size_file_builds_its_size(size):
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == SIZES[size]
 
 
+@pytest.mark.parametrize(
+  ('macro', 'value', 'of', 'parameter'),
+  [
+    ('Z_LOSS', 0.5, 'EncoderDecoderModel', 'z_loss'),
+    ('LABEL_SMOOTHING', 0.5, 'EncoderDecoderModel', 'label_smoothing'),
+    ('LOSS_NORMALIZING_FACTOR', 0.5, 'EncoderDecoderModel', 'loss_normalizing_factor'),
+    (
+      'LOSS_NORMALIZING_BY_WEIGHT_SUM', False, 'EncoderDecoderModel',
+      'loss_normalizing_by_weight_sum',
+    ),
+    ('DROPOUT_RATE', 0.5, 'model_config', 'dropout_rate'),
+    ('TEXT_DECODER_LENGTH', 7, 'EncoderDecoderModel.predict_batch_with_aux', 'length'),
+  ],
+)  # fmt: skip
+@pytest.mark.parametrize('size', ['base', 'xxl'])
+def test_a_macro_of_a_size_file_arrives_in_the_model(size, macro, value, of, parameter):
+  gin_utils.parse([f'{UIO}/{size}.gin'], [f'{macro} = {value}'])
+  assert gin.get_bindings(of)[parameter] == value
+
+
 @pytest.mark.parametrize('file', [*RUN_FILES, *ALONE])
 def test_a_run_file_gives_its_entry_point_all_that_it_needs(file):
   name, bindings = {**RUN_FILES, **ALONE}[file]
@@ -110,6 +130,16 @@ def test_a_run_file_gives_its_entry_point_all_that_it_needs(file):
   before = AFTER.get(file, size)
   gin_utils.parse([before, file] if before else [file], bindings)
   assert preflight.arguments_of(entry_point(name))
+
+
+@pytest.mark.parametrize('file', [f'{UIO}/finetune/refexp.gin', f'{RUNS}/infer.gin'])
+def test_the_configuration_that_a_run_writes_gives_the_same_again(file, tmp_path):
+  gin_utils.parse([f'{UIO}/tiny.gin', file], RUN_FILES[file][1])
+  text = gin_utils.config_text()
+  (tmp_path / 'config.gin').write_text(text)
+  gin.clear_config()
+  gin_utils.parse([str(tmp_path / 'config.gin')])
+  assert gin_utils.config_text() == text
 
 
 @pytest.mark.parametrize('file', RUN_FILES)

@@ -122,6 +122,18 @@ def test_a_file_is_looked_for_here_then_on_the_users_paths_then_in_the_repositor
   assert got['config'].path == str(tmp_path / 'from_include')
 
 
+def test_of_two_files_of_one_name_the_nearer_is_taken(tmp_path, monkeypatch):
+  monkeypatch.setattr(gin_utils, 'ROOT', tmp_path / 'installed')
+  for number, folder in enumerate(('', 'mine', 'installed')):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / 'steps.gin').write_text(f'STEPS = {number}')
+  for nearest in range(3):
+    gin.clear_config()
+    gin_utils.parse(['run.gin', 'steps.gin'], ["MODEL_DIR = 'm'"], [str(tmp_path / 'mine')])
+    assert gin.get_bindings(gin_stub.train)['total_steps'] == nearest
+    (tmp_path / ('', 'mine', 'installed')[nearest] / 'steps.gin').unlink()
+
+
 @pytest.mark.parametrize(
   ('bindings', 'sentence'),
   [
