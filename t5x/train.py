@@ -127,13 +127,14 @@ def run_steps(
   Args:
     trainer: makes a step.
     state: at the step before `steps`.
-    batches: iterator of host batches with `state()`.
+    batches: iterator of host batches with `state()`; closed at the end.
     steps: updates made after each turn.
     store: where checkpoints go.
     stats: reports, and knows whether a state is sound.
     hooks: called after each step; closed at the end, by success or error.
   """
   with contextlib.ExitStack() as exits:
+    exits.callback(batches.close)
     for hook in (stats, *hooks):
       exits.callback(hook.close)
     for step in steps:

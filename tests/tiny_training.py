@@ -99,6 +99,9 @@ class MemoryBatches:
   def restore(self, cursor: Mapping[str, Any]) -> None:
     self.position = cursor['position']
 
+  def close(self) -> None:
+    self.closed = True
+
 
 class PoisonedModel(TinyModel):
   """Its loss is nan where the weights of the batch are."""

@@ -62,6 +62,13 @@ def test_a_run_that_is_not_finite_stops_and_keeps_its_last_checkpoint(tmp_path):
   assert steps_in(str(tmp_path)) == [2, 4]
 
 
+def test_batches_are_closed_also_when_a_run_breaks(tmp_path):
+  batches = tiny.MemoryBatches(poison=0)
+  with pytest.raises(FloatingPointError):
+    run(tmp_path, 2, model=tiny.PoisonedModel(), open_batches=lambda cfg: batches)
+  assert batches.closed
+
+
 def test_stopping_early_does_not_bend_the_schedule(tmp_path):
   decay = lambda step: 0.1 / (1 + step.astype('float32'))
   run(tmp_path, 6, learning_rate=decay, stats_period=1, debug=train.DebugConfig(stop_after=2))
