@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from t5x.examples.unified_io.data import prompt_dict, prompts
+from t5x.examples.unified_io.data import prompt_dict, prompt_slots, prompts
 
 # Family -> slots that its task fills.
 SLOTS = {
@@ -35,7 +35,7 @@ def test_every_family_is_known_here():
 
 @pytest.mark.parametrize('family', SLOTS)
 def test_all_prompts_of_a_family_have_its_slots(family):
-  assert prompts.check_slots(all_of(family)) == SLOTS[family]
+  assert prompt_slots.check_slots(all_of(family)) == SLOTS[family]
 
 
 @pytest.mark.parametrize('family', SLOTS)

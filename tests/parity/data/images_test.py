@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from t5x.examples.unified_io import config
-from t5x.examples.unified_io.data import data_utils, geometry, prompts, regions
+from t5x.examples.unified_io.data import data_utils, geometry, prompt_slots, regions
 from t5x.examples.unified_io.data.features import image as image_features
 from t5x.examples.unified_io.data.features import patches
 from tests.parity import harness
@@ -327,14 +327,14 @@ def test_slots_are_filled_as_in_the_original_whatever_the_values_hold(path):
         c.fixed(f'{at}/error', 'data-13')
         continue
       got, refused = outcome_of(
-        lambda row=row: prompts.fill(row['template'], row['fill'], row['allow_missing'])
+        lambda row=row: prompt_slots.fill(row['template'], row['fill'], row['allow_missing'])
       )
       c.exact(f'{at}/result', None if refused else got.numpy().decode(), row['result'])
       c.exact(f'{at}/error', refused, row['error'] is not None)
     for i, row in enumerate(c.config['keyword_validation']):
       at = f'keyword_validation/{i}'
       c.given(f'{at}/prompts')
-      refused = outcome_of(lambda row=row: prompts.check_slots(row['prompts']))[1]
+      refused = outcome_of(lambda row=row: prompt_slots.check_slots(row['prompts']))[1]
       c.exact(f'{at}/ok', not refused, row['ok'])
       c.exact(f'{at}/error', refused, row['error'] is not None)
 

@@ -33,6 +33,19 @@ def test_draws_are_a_function_of_the_examples_own_seed():
   assert rows[0]['a'] != rows[0]['b']
 
 
+@data_utils.map_example(num_seeds=2)
+def draw_two_others(ex, first, second, *, count):
+  """As `draw_two`, under another name."""
+  return draw_two.__wrapped__(ex, first, second, count=count)
+
+
+def test_two_preprocessors_of_an_example_draw_apart():
+  (one,), (other,) = (
+    fn(seeded([[1, 2]]), count=10**6).as_numpy_iterator() for fn in (draw_two, draw_two_others)
+  )
+  assert one['a'] != other['a']
+
+
 def test_bookkeeping_of_the_stream_passes_through_a_preprocessor():
   (row,) = draw_two(seeded([[1, 2]]), count=3).as_numpy_iterator()
   assert set(row) == {'a', 'b', data_utils.SEED_KEY}

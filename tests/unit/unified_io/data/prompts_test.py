@@ -4,7 +4,7 @@ import gin
 import pytest
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import prompts
+from t5x.examples.unified_io.data import prompt_slots, prompts
 
 SEED = tf.constant([0, 1])
 DICTIONARY = {
@@ -42,36 +42,52 @@ def test_gin_chooses_the_prompts_of_all_tasks():
 
 
 def test_values_are_taken_as_they_are():
-  filled = prompts.fill('{a} and {b}', {'a': r'{b} \1', 'b': '{a}'})
+  filled = prompt_slots.fill('{a} and {b}', {'a': r'{b} \1', 'b': '{a}'})
   assert filled.numpy().decode() == r'{b} \1 and {a}'
 
 
 @pytest.mark.parametrize('prompt', ['no slot', '{a} {a}'])
 def test_a_slot_must_stand_once(prompt):
   with pytest.raises(ValueError, match=r'must hold the slot \{a\} once'):
-    prompts.fill(prompt, {'a': 'x'})
-  assert prompts.fill(prompt, {'a': 'x'}, allow_missing=True).numpy().decode() == prompt
+    prompt_slots.fill(prompt, {'a': 'x'})
+  assert prompt_slots.fill(prompt, {'a': 'x'}, allow_missing=True).numpy().decode() == prompt
 
 
 def test_slots_may_stand_in_another_order_in_each_prompt():
   family = ['{a} then {b}', 'first {b}, last {a}.']
   seen = {
-    prompts.fill_one_of(family, tf.constant([i, 0]), {'a': 'A', 'b': tf.constant('B')}).numpy()
+    prompt_slots.fill_one_of(family, tf.constant([i, 0]), {'a': 'A', 'b': tf.constant('B')}).numpy()
     for i in range(20)
   }
   assert seen == {b'A then B', b'first B, last A.'}
 
 
 def test_prompts_without_slots_need_no_values():
-  assert prompts.fill_one_of(['say it'], SEED).numpy() == b'say it'
+  assert prompt_slots.fill_one_of(['say it'], SEED).numpy() == b'say it'
 
 
 def test_every_prompt_is_drawn_about_as_often():
-  drawn = [int(prompts.fill_one_of(list('0123'), tf.constant([i, 5])).numpy()) for i in range(400)]
+  drawn = [
+    int(prompt_slots.fill_one_of(list('0123'), tf.constant([i, 5])).numpy()) for i in range(400)
+  ]
   assert all(70 < drawn.count(i) < 130 for i in range(4))
 
 
 def test_all_prompts_of_a_family_need_the_same_slots():
-  assert prompts.check_slots(['{a} {}', '{} {a}']) == {'a', ''}
+  assert prompt_slots.check_slots(['{a} {}', '{} {a}']) == {'a', ''}
   with pytest.raises(ValueError, match=r"has the slots \['b'\]"):
-    prompts.check_slots(['{a}', '{b}'])
+    prompt_slots.check_slots(['{a}', '{b}'])
+  with pytest.raises(ValueError, match='must stand in it once'):
+    prompt_slots.check_slots(['{a} {a}'])
+
+
+def test_evaluation_may_ask_in_the_words_of_the_first_prompt():
+  every = prompts.for_task('Refexp', is_training=False)
+  assert every == prompts.for_task('Refexp') == prompts.Prompt().get_prompt_list('Refexp')
+  with gin.unlock_config():
+    gin.parse_config('Prompt.draw_in_evaluation = False')
+  try:
+    assert prompts.for_task('Refexp', is_training=False) == every[:1]
+    assert prompts.for_task('Refexp') == every
+  finally:
+    gin.clear_config()

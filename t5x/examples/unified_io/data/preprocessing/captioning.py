@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import data_utils
+from t5x.examples.unified_io.data import data_utils, prompt_slots
 from t5x.examples.unified_io.data import prompts as prompts_lib
 
 
@@ -39,7 +39,7 @@ def _describe(
   made = {
     'image_inputs': image,
     'image_input_masks': mask,
-    'text_inputs': prompts_lib.TEXT_OUTPUT + prompts_lib.fill_one_of(prompts, prompt_seed),
+    'text_inputs': prompts_lib.TEXT_OUTPUT + prompt_slots.fill_one_of(prompts, prompt_seed),
     'text_targets': target,
     'meta/all_references': captions,
   }
@@ -65,10 +65,11 @@ def image_caption_preprocessor(
     multiple_targets: all captions as targets, each on its own.
     localized_narrative: ask for a long account of all places instead of a caption.
   """
+  is_training = data_utils.is_training(sequence_length)
   family = 'Image_Localized_Narrative' if localized_narrative else 'Image_Captioning'
   return _describe(
     ds,
-    prompts=prompts_lib.Prompt().get_prompt_list(family, dataset_name),
-    is_training=data_utils.is_training(sequence_length),
+    prompts=prompts_lib.for_task(family, dataset_name, is_training=is_training),
+    is_training=is_training,
     multiple_targets=multiple_targets,
   )

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import data_utils, geometry, regions
+from t5x.examples.unified_io.data import data_utils, geometry, prompt_slots, regions
 from t5x.examples.unified_io.data import prompts as prompts_lib
 from t5x.examples.unified_io.data.preprocessing import captioning
 
@@ -53,7 +53,7 @@ def _name_box(
     label = tf.strings.reduce_join(tf.gather(tf.constant(names), label))
   # PARITY: a label that is a name already keeps its axis of one.
   label = captioning.plain_text(tf.strings.lower(label))
-  question = prompts_lib.fill_one_of(prompts, prompt_seed, {'': regions.regions_to_str(box)})
+  question = prompt_slots.fill_one_of(prompts, prompt_seed, {'': regions.regions_to_str(box)})
   made = {
     'image_inputs': image,
     'image_input_masks': mask,
@@ -84,11 +84,12 @@ def box_classification_preprocessor(
     class_names: file of the names, or a function that tells them; None where labels are names.
     bbox_format: order of the box's columns.
   """
+  is_training = data_utils.is_training(sequence_length)
   ds = data_utils.flatten_by_label(ds, ['bbox', 'label'])
   ds = _name_box(
     ds,
-    prompts=prompts_lib.Prompt().get_prompt_list('Box_Classification_Scene', dataset_name),
-    is_training=data_utils.is_training(sequence_length),
+    prompts=prompts_lib.for_task('Box_Classification_Scene', dataset_name, is_training=is_training),
+    is_training=is_training,
     names=load(class_names),
     box_format=bbox_format,
   )

@@ -6,7 +6,7 @@ from typing import Any
 import gin
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import data_utils, geometry, prompt_dict, regions
+from t5x.examples.unified_io.data import data_utils, geometry, prompt_dict, prompt_slots, regions
 from t5x.examples.unified_io.data import prompts as prompts_lib
 from t5x.examples.unified_io.data.preprocessing import captioning, classification
 
@@ -38,10 +38,10 @@ def _generate(
   if caption.shape.rank:
     caption = caption[data_utils.draw_index(caption_seed, tf.shape(caption)[0])]
   caption = captioning.plain_text(tf.strings.lower(caption))
-  prompt = prompts_lib.fill_one_of(prompts, prompt_seed, {'': caption})
+  prompt = prompt_slots.fill_one_of(prompts, prompt_seed, {'': caption})
   if free_ratio:
     is_free = data_utils.draw_float(free_seed, 0.0, 1.0) < free_ratio
-    free = prompts_lib.fill_one_of(unconditional_prompts(), prompt_seed)
+    free = prompt_slots.fill_one_of(unconditional_prompts(), prompt_seed)
     prompt, caption = tf.where(is_free, free, prompt), tf.where(is_free, '', caption)
   made = {
     'image_targets': image,
@@ -74,7 +74,7 @@ def image_generation_preprocessor(
   is_training = data_utils.is_training(sequence_length)
   return _generate(
     ds,
-    prompts=prompts_lib.Prompt().get_prompt_list('Image_Generation', dataset_name),
+    prompts=prompts_lib.for_task('Image_Generation', dataset_name, is_training=is_training),
     is_training=is_training,
     free_ratio=random_gen_ratio if is_training else 0.0,
   )
@@ -124,7 +124,7 @@ def _inpaint(
     'image_targets': tf.clip_by_value(target, 0.0, 1.0),
     'image_target_masks': hole,
     'text_inputs': prompts_lib.IMAGE_OUTPUT
-    + prompts_lib.fill_one_of(prompts, prompt_seed, {'': text}),
+    + prompt_slots.fill_one_of(prompts, prompt_seed, {'': text}),
     'valid': count > 0,
   }
 
@@ -149,13 +149,14 @@ def image_inpainting_preprocessor(
     bbox_format: order of the box's columns.
     class_names: file of the names, or a function that tells them; None where labels are names.
   """
+  is_training = data_utils.is_training(sequence_length)
   ds = _reorder(ds, box_format=bbox_format)
   # Before any picture is resized: a box that is too small in the source stays so in most crops.
   ds = ds.filter(lambda ex: tf.reduce_any(_areas(ex['bbox']) > min_ratio))
   ds = _inpaint(
     ds,
-    prompts=prompts_lib.Prompt().get_prompt_list('Image_Inpainting', dataset_name),
-    is_training=data_utils.is_training(sequence_length),
+    prompts=prompts_lib.for_task('Image_Inpainting', dataset_name, is_training=is_training),
+    is_training=is_training,
     min_ratio=min_ratio,
     names=classification.load(class_names),
   )

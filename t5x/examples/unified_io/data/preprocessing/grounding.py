@@ -6,7 +6,7 @@ from typing import Any
 import gin
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import data_utils, geometry, regions
+from t5x.examples.unified_io.data import data_utils, geometry, prompt_slots, regions
 from t5x.examples.unified_io.data import prompts as prompts_lib
 
 
@@ -39,7 +39,7 @@ def _find_box(
     boxes=geometry.reorder_boxes(ex['bbox'], box_format)[None],
   )
   labels = tf.repeat(expression, tf.shape(boxes)[0]) if label_boxes else None
-  question = prompts_lib.fill_one_of(prompts, prompt_seed, {'': expression})
+  question = prompt_slots.fill_one_of(prompts, prompt_seed, {'': expression})
   return {
     'image_inputs': image,
     'image_input_masks': mask,
@@ -71,11 +71,12 @@ def refer_expression_preprocessor(
     box_format: order of the box's columns, 'yxyx' or 'xyxy'.
     label_boxes: repeat the expression behind the box.
   """
+  is_training = data_utils.is_training(sequence_length)
   ds = data_utils.flatten_parts(ds, ['bbox', 'label', 'refexp_id'])
   ds = _find_box(
     ds,
-    prompts=prompts_lib.Prompt().get_prompt_list('Refexp', dataset_name),
-    is_training=data_utils.is_training(sequence_length),
+    prompts=prompts_lib.for_task('Refexp', dataset_name, is_training=is_training),
+    is_training=is_training,
     box_format=box_format,
     label_boxes=label_boxes,
   )

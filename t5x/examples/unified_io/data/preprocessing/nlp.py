@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import data_utils, vocabulary
+from t5x.examples.unified_io.data import data_utils, prompt_slots, vocabulary
 from t5x.examples.unified_io.data import prompts as prompts_lib
 
 # Numbers of the tasks of Natural Instructions v2 whose inputs or answers are not English.
@@ -97,9 +97,9 @@ def _instruct(
   {'text_inputs': '[Text] [S] A cat. [TR] Sum up.', 'text_targets': 'cat', ...}
   """
   slots = {'instruction': ex['instruction']}
-  without = prompts_lib.fill_one_of(without_context, without_seed, slots)
+  without = prompt_slots.fill_one_of(without_context, without_seed, slots)
   slots = {**slots, 'context': ex['context']}
-  with_it = prompts_lib.fill_one_of(with_context, with_seed, slots)
+  with_it = prompt_slots.fill_one_of(with_context, with_seed, slots)
   text = tf.where(tf.strings.length(ex['context']) > 0, with_it, without)
   return {
     'text_inputs': prompts_lib.TEXT_OUTPUT + text,
@@ -109,20 +109,24 @@ def _instruct(
 
 
 def preprocess_instruction_context(
-  ds: tf.data.Dataset, *, dataset_name: str = ''
+  ds: tf.data.Dataset,
+  sequence_length: Mapping[str, Any] | None = None,
+  *,
+  dataset_name: str = '',
 ) -> tf.data.Dataset:
   """Instructions, with a prompt that gives the context where there is one.
 
   Args:
     ds: instruction, context ('' for none), response, example_num.
+    sequence_length: 'is_training' is read.
     dataset_name: family of further prompts.
   """
-  prompt = prompts_lib.Prompt()
-  return _instruct(
-    ds,
-    without_context=prompt.get_prompt_list('NLP Instruction', dataset_name),
-    with_context=prompt.get_prompt_list('NLP Instruction Context', dataset_name),
+  is_training = data_utils.is_training(sequence_length)
+  families = ('NLP Instruction', 'NLP Instruction Context')
+  without, with_context = (
+    prompts_lib.for_task(family, dataset_name, is_training=is_training) for family in families
   )
+  return _instruct(ds, with_context=with_context, without_context=without)
 
 
 @data_utils.map_example()

@@ -6,7 +6,7 @@ from typing import Any
 import gin
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import data_utils
+from t5x.examples.unified_io.data import data_utils, prompt_slots
 from t5x.examples.unified_io.data import prompts as prompts_lib
 
 
@@ -25,7 +25,7 @@ def _ask(
   {'text_inputs': '[Text] [S] In short: How many?', 'text_targets': ['2', 'two'], ...}
   """
   image, mask, _ = data_utils.resize_and_pad_default(ex['image'], is_training, image_seed)
-  question = prompts_lib.fill_one_of(prompts, prompt_seed, {'': ex['text_inputs']})
+  question = prompt_slots.fill_one_of(prompts, prompt_seed, {'': ex['text_inputs']})
   made = {
     'text_inputs': prompts_lib.TEXT_OUTPUT + question,
     'image_inputs': image,
@@ -61,12 +61,13 @@ def vqa_preprocessor(
     draw_answer: train on one answer, drawn anew in each epoch, instead of all of them at once: ten
       answers outweigh the targets of other tasks, since a loss is averaged over tokens.
   """
+  is_training = data_utils.is_training(sequence_length)
   if flatten_first:
     fields = ('text_inputs', 'text_targets', 'id')
     ds = data_utils.flatten_parts(ds, [key for key in fields if key in ds.element_spec])
   return _ask(
     ds,
-    prompts=prompts_lib.Prompt().get_prompt_list('VQA_short_prompt'),
-    is_training=data_utils.is_training(sequence_length),
+    prompts=prompts_lib.for_task('VQA_short_prompt', is_training=is_training),
+    is_training=is_training,
     draw_answer=draw_answer,
   )
