@@ -77,7 +77,7 @@ class RestoreCheckpointConfig:
   """What to start from.
 
   Attributes:
-    path: a checkpoint ('specific') or a folder of checkpoints ('latest', 'all'); None or empty: none.
+    path: a checkpoint ('specific') or a folder of checkpoints ('latest', 'all'), or nothing.
     mode: which one; 'all' serves evaluation only.
     assignment_map: (regex of a wanted name, template of the stored name or None to leave it out).
     strict: of T5X, where it spoke of TensorFlow checkpoints; those are not read here.
