@@ -8,7 +8,7 @@ import os
 
 from absl import logging
 
-from t5x import evaluation, gin_utils, input_pipeline, loggers
+from t5x import evaluation, gin_utils, input_pipeline, loggers, prediction
 from t5x.checkpoint_config import RestoreCheckpointConfig, Tokenizer
 from t5x.models import BaseModel
 from t5x.partitioning import PjitPartitioner
@@ -49,7 +49,7 @@ def evaluate(
   Raises:
     CheckpointError: when there is no checkpoint; random weights are never taken in silence.
   """
-  evaluation.write_config(output_dir, gin_utils.config_text())
+  prediction.write_config(output_dir, gin_utils.config_text())
   writer = loggers.Loggers([loggers.WandbLogger()] if use_wandb else [])
   evaluator = inference_evaluator_cls(
     model=model,
@@ -59,7 +59,7 @@ def evaluate(
     log_only=log_only,
   )
   results = {}
-  for path, params, step in evaluation.restored(
+  for path, params, step in prediction.restored(
     model, restore_checkpoint_cfg, partitioner, dataset_cfg, tokenizer, fallback_init_rng
   ):
     logging.info('Evaluating %s (step %d).', path, step)

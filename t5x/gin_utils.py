@@ -65,8 +65,7 @@ def parse(
 ) -> None:
   """Reads gin files in order, then bindings; checks the whole, makes its paths absolute, locks it.
 
-  A relative file is looked for in the current folder, then in `search_paths`, then in the
-  repository (or beside the installed package).
+  A relative file is looked for here, then in `search_paths`, then beside the package t5x.
 
   Raises:
     UserError: one sentence on the first thing that cannot be, with the near names.

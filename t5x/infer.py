@@ -11,14 +11,14 @@ from typing import Any
 
 from absl import logging
 
-from t5x import evaluation, gin_utils, input_pipeline, json_lines
+from t5x import gin_utils, input_pipeline, json_lines, prediction
 from t5x.bindings import UserError
 from t5x.checkpoint_config import RestoreCheckpointConfig, Tokenizer
 from t5x.models import BaseModel
 from t5x.partitioning import PjitPartitioner
 
 # What is written of a row.
-DescribeRow = Callable[[evaluation.Row], Mapping[str, Any]]
+DescribeRow = Callable[[prediction.Row], Mapping[str, Any]]
 
 
 def infer(
@@ -28,7 +28,7 @@ def infer(
   restore_checkpoint_cfg: RestoreCheckpointConfig,
   partitioner: PjitPartitioner,
   output_dir: str,
-  build_outputs: evaluation.BuildOutputs,
+  build_outputs: prediction.BuildOutputs,
   describe_row: DescribeRow,
   tokenizer: Tokenizer | None = None,
   num_examples: int | None = None,
@@ -56,13 +56,13 @@ def infer(
     UserError: when `output_dir` holds predictions of another configuration.
   """
   _same_run(output_dir)
-  predictor = evaluation.Predictor(model, partitioner, build_outputs)
+  predictor = prediction.Predictor(model, partitioner, build_outputs)
   files = []
-  for path, params, step in evaluation.restored(
+  for path, params, step in prediction.restored(
     model, restore_checkpoint_cfg, partitioner, dataset_cfg, tokenizer
   ):
     logging.info('Predicting with %s (step %d).', path, step)
-    for task in evaluation.subtasks(dataset_cfg):
+    for task in prediction.subtasks(dataset_cfg):
       files.append(os.path.join(output_dir, f'{task.name}-{step}.jsonl'))
       batches = input_pipeline.open_eval(dataset_cfg, task.name, num_examples=num_examples)
       predict = functools.partial(predictor, params)
@@ -80,7 +80,7 @@ def _same_run(output_dir):
           f'{output_dir} holds predictions of another configuration (its config.gin differs); '
           'name another INFER_OUTPUT_DIR'
         )
-  evaluation.write_config(output_dir, text)
+  prediction.write_config(output_dir, text)
 
 
 def _write(file, batches, batch_size, predict, describe_row):

@@ -55,6 +55,7 @@ ROWS = {
   f'{UIO}.tokenizer_training': Row(3, 'jax'),
   f'{UIO}.inference.predict': Row(3, 'jax'),
   f'{UIO}.inference.guidance': Row(3, 'jax'),
+  't5x.prediction': Row(3, 'both'),
   't5x.evaluation': Row(3, 'both'),
   f'{UIO}.inference.task_rules': Row(3, 'both'),
   f'{UIO}.inference.evaluator': Row(3, 'both'),

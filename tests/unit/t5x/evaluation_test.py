@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import seqio
 
-from t5x import evaluation, input_pipeline
+from t5x import evaluation, input_pipeline, prediction
 from t5x.partitioning import PjitPartitioner
 from tests.unit.t5x.echo import Echo, batches, bias, build_outputs
 
@@ -75,7 +75,7 @@ def test_predictions_are_made_one_batch_ahead_and_no_more(monkeypatch):
       opened.append(len(opened))
       yield batch, examples
 
-  predictor = evaluation.Predictor(Echo(), PjitPartitioner(num_partitions=8), build_outputs)
+  predictor = prediction.Predictor(Echo(), PjitPartitioner(num_partitions=8), build_outputs)
   rows = predictor(bias(0), watched())
   next(rows)
   assert len(opened) == 2
@@ -87,7 +87,7 @@ def test_only_the_asked_number_of_examples_is_evaluated(monkeypatch):
 
 def test_exchanged_fields_come_from_another_row_half_a_batch_away_and_padding_stays():
   batch = {'inputs/image/input': np.arange(6), 'inputs/text/tokens': np.arange(6)}
-  got = evaluation.exchanged(batch, ['inputs/image/'], rows=5)
+  got = prediction.exchanged(batch, ['inputs/image/'], rows=5)
   assert got['inputs/image/input'].tolist() == [3, 4, 0, 1, 2, 5]
   assert got['inputs/text/tokens'].tolist() == [0, 1, 2, 3, 4, 5]
 
@@ -138,7 +138,7 @@ def test_a_split_that_no_task_has_is_refused_with_those_there_are(monkeypatch):
     mixture_or_task_name=TASK, task_feature_lengths={}, split='tset', batch_size=4
   )
   with pytest.raises(ValueError, match=r"no task of .* has a split 'tset': .*validation"):
-    evaluation.subtasks(cfg)
+    prediction.subtasks(cfg)
 
 
 # ---- Files ---------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from t5x import evaluation
+from t5x import evaluation, prediction
 from t5x.examples.unified_io import config
 from t5x.examples.unified_io.data import vocabulary as vocabulary_lib
 from t5x.examples.unified_io.metrics import coordinates
@@ -100,7 +100,7 @@ def decode_text(ids: np.ndarray, vocabulary: Vocabulary) -> str:
   return vocabulary.decode([int(i) for i in ids[: ends[0] if ends.size else None]])
 
 
-def describe_row(row: evaluation.Row) -> dict[str, Any]:
+def describe_row(row: prediction.Row) -> dict[str, Any]:
   """What infer.py writes of an example: what was asked and said, scores, boxes, its metadata."""
   return {
     'input': row.example.get('text_inputs'),
@@ -121,7 +121,7 @@ class UnifiedIOEvaluator(evaluation.Evaluator):
     num_examples: int | None = None,
     logger_cls: Sequence[Callable[[str], Logger]] = (),
     exchange: Sequence[str] = (),
-    build_outputs: evaluation.BuildOutputs = build_uio_outputs,
+    build_outputs: prediction.BuildOutputs = build_uio_outputs,
     **arguments: Any,
   ):
     """Names the arguments that gin files bind, and how outputs are built."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from t5x import evaluation
+from t5x import prediction
 from t5x.examples.unified_io.inference import evaluator
 from t5x.examples.unified_io.inference.evaluator import UnifiedIOOutput
 
@@ -60,7 +60,7 @@ def test_boxes_are_read_from_the_text():
 def test_a_row_is_described_by_what_was_asked_and_said():
   output = UnifiedIOOutput({'text': 'a cat', 'scores': 0.5})
   example = {'text_inputs': 'What?', 'text_targets': 'a dog', 'meta/id': 7}
-  row = evaluation.Row(example=example, output=output, aux={'all_scores': np.array([0.5, 1.0])})
+  row = prediction.Row(example=example, output=output, aux={'all_scores': np.array([0.5, 1.0])})
   described = evaluator.describe_row(row)
   assert described.pop('all_scores').tolist() == [0.5, 1.0]
   assert described == {
