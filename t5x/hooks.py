@@ -16,6 +16,8 @@ from t5x.loggers import Logger
 from t5x.train_state import TrainState
 from t5x.trainer import NOT_FINITE
 
+_MERGED_AT_ONCE = 128  # steps whose metrics may wait on the device
+
 
 class Hook:
   """Called after every step; does nothing unless overridden."""
@@ -39,20 +41,22 @@ class StatsHook(Hook):
     """Takes the steps between reports, the rows of a batch, and where to write."""
     self.period, self.batch_size, self.log = period, batch_size, log
     self.abort = abort_when_not_finite
-    self._merge = jax.jit(metrics_lib.merge)
-    self._window: Metrics | None = None
+    self._merge_all = jax.jit(metrics_lib.merge_all)
+    self._window: list[Metrics] = []
     self._first = self._last = 0
-    self._waiting: tuple[int, int, Metrics, float] | None = None
+    self._waiting: tuple[int, int, list[Metrics], float] | None = None
     self._notes: dict[str, float] = {}
     self._start = self._since = time.monotonic()
 
   def after_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
     """Adds a step; the last window, if one is ready, is written."""
     self._write_waiting()
-    if self._window is None:
-      self._first, self._window = step, metrics
-    else:
-      self._window = self._merge(self._window, metrics)
+    if not self._window:
+      self._first = step
+    self._window.append(metrics)
+    # Seldom, because on CPU a call waits for the steps it adds up, and the next is not prepared.
+    if len(self._window) == _MERGED_AT_ONCE:
+      self._window = [self._merge_all(self._window)]
     self._last = step
     if step % self.period == 0:
       self._hand_over()
@@ -71,13 +75,14 @@ class StatsHook(Hook):
     To be called before a state is saved: what is saved is then known to be sound.
     """
     self._write_waiting()
-    if self._window is not None:
-      self._check(self._first, self._last, metrics_lib.compute(self._window)[NOT_FINITE])
+    if self._window:
+      merged = metrics_lib.merge_all(jax.device_get(self._window))
+      self._check(self._first, self._last, metrics_lib.compute(merged)[NOT_FINITE])
 
   def finish(self) -> None:
     """Writes what has been gathered."""
     self._write_waiting()
-    if self._window is not None:
+    if self._window:
       self._hand_over()
       self._write_waiting()
 
@@ -86,13 +91,13 @@ class StatsHook(Hook):
     for leaf in jax.tree.leaves(self._window):
       leaf.copy_to_host_async()
     self._waiting = (self._first, self._last, self._window, now - self._since)
-    self._window, self._since = None, now
+    self._window, self._since = [], now
 
   def _write_waiting(self) -> None:
     if self._waiting is None:
       return
     (first, last, window, seconds), self._waiting = self._waiting, None
-    values = metrics_lib.compute(window)
+    values = metrics_lib.compute(metrics_lib.merge_all(jax.device_get(window)))
     not_finite = values.pop(NOT_FINITE)
     steps = last - first + 1
     values['timing/steps_per_second'] = steps / max(seconds, 1e-9)

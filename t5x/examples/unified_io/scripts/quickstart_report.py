@@ -8,6 +8,7 @@ import pathlib
 import shutil
 from typing import Any
 
+import gin
 import numpy as np
 import seqio
 
@@ -180,6 +181,7 @@ def measure_many(result: Result, swapped: Result, scenes: Mapping[int, Scene]) -
 def write(out: pathlib.Path) -> None:
   """Writes metrics.json, loss.png, manifest.json and index.html into `out`."""
   config.MULTITASK_TFDS_DATA_DIR = str(out / 'tfds')
+  gin.parse_config_file(str(out / 'model/config.gin'))  # metrics ask for the size of pictures
   results, swapped = read_results(out, 'test'), read_results(out, 'swapped')
   scenes = read_scenes(out, 'test')
   metrics = {
@@ -321,8 +323,8 @@ def draw_losses(log: pathlib.Path, target: pathlib.Path) -> bytes:
   curves: dict[str, list[tuple[int, float]]] = {}
   for line in log.read_text(encoding='utf-8').splitlines():
     row = json.loads(line)
-    if 'loss' in row:
-      curves.setdefault(row['collection'], []).append((row['step'], row['loss']))
+    if 'loss' in row['values']:
+      curves.setdefault(row['collection'], []).append((row['step'], row['values']['loss']))
   drawing = figure.Figure(figsize=(9, 3.2), layout='constrained')
   axes = drawing.subplots()
   for name, points in curves.items():
