@@ -66,7 +66,7 @@ class Cider:
       rarity = self._log_pictures - math.log(max(1, self._pictures_with[ngram]))
       weights[n][ngram] = count * rarity
       norms[n] += (count * rarity) ** 2
-      length += count if n == 1 else 0  # the published code measures length in pairs of words
+      length += count if n == 0 else 0
     return _Vector(weights, [math.sqrt(norm) for norm in norms], length)
 
   def scores(self, captions: Sequence[str]) -> list[float]:

@@ -105,13 +105,11 @@ def test_each_class_with_a_box_is_an_example_and_evaluation_has_options():
 
 
 def test_training_has_no_options():
-  rows = made(
-    classification.box_classification_preprocessor,
-    {**BOXES, data_utils.SEED_KEY: [1, 2]},
-    {},
-    class_names=lambda: ['x', 'y', 'z'],
-  )
-  assert all('choices' not in row for row in rows)
+  example = {'image': IMAGE, **BOXES, data_utils.SEED_KEY: [1, 2]}
+  ds = tf.data.Dataset.from_tensors({k: tf.convert_to_tensor(v) for k, v in example.items()})
+  ds = classification.box_classification_preprocessor(ds, {}, class_names=lambda: ['x', 'y', 'z'])
+  assert 'text_targets' in ds.element_spec
+  assert 'choices' not in ds.element_spec
 
 
 def test_pictures_of_nothing_are_asked_for_in_training_only(monkeypatch):
