@@ -57,7 +57,7 @@ EXTRAS['test'] = [
 setuptools.setup(
   name='unified-io-2',
   version='0.1.0',
-  description='Unified-IO 2, rebuilt: one encoder-decoder for text, images, audio, video and actions',
+  description='Unified-IO 2, rebuilt: one model for text, images, audio, video and actions',
   long_description=pathlib.Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
   long_description_content_type='text/markdown',
   license='Apache-2.0',

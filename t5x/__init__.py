@@ -1,1 +1,1 @@
-"""T5X framework: training, evaluation and inference of any model; knows nothing of a particular one."""
+"""T5X framework: training, evaluation and inference; knows nothing of a particular model."""
