@@ -33,7 +33,7 @@ def diagnose(
     ('Python', lambda: sys.version.split()[0]),
     ('packages', _versions),
     ('devices', _devices),
-    ('memory for checkpoints', _free_space),
+    ('disk', _free_space),
   ]
   if tokenizer is not None:
     checks.append(('tokenizer', lambda: f'{tokenizer} ({tokenizer.num_base_pieces} pieces)'))
