@@ -23,9 +23,9 @@ seqio.MixtureRegistry.add(
 seqio.MixtureRegistry.add(
   'quickstart',
   [
-    ('refcoco_unc', 0.40),
+    ('refcoco_unc', 0.32),
     ('vqa_coco_2017', 0.22),
-    ('box_classification_coco_2017', 0.20),
+    ('box_classification_coco_2017', 0.28),
     ('image_caption_coco_2017', 0.18),
   ],
 )
