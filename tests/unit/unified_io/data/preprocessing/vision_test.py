@@ -87,6 +87,19 @@ def test_each_question_is_an_example_with_all_its_answers():
   assert second['text_targets'].tolist() == second['meta/all_references'].tolist() == [b'c', b'd']
 
 
+@pytest.mark.parametrize(
+  ('is_training', 'draw_answer', 'targets'),
+  [(True, False, [b'c', b'd']), (False, True, [b'c', b'd']), (True, True, b'd')],
+)
+def test_one_answer_is_drawn_in_training_if_told_so(monkeypatch, is_training, draw_answer, targets):
+  monkeypatch.setattr(data_utils, 'random_element', lambda values, seed: values[-1])
+  example = {**QUESTIONS, data_utils.SEED_KEY: [1, 2]}
+  lengths = {'is_training': is_training}
+  row = made(vqa.vqa_preprocessor, example, lengths, draw_answer=draw_answer)[1]
+  assert np.asarray(row['text_targets']).tolist() == targets
+  assert row['meta/all_references'].tolist() == [b'c', b'd']
+
+
 def test_a_question_without_answers_has_an_empty_target():
   rows = made(vqa.vqa_preprocessor, {'text_inputs': ['Who?'], 'id': [5]})
   assert [(row['text_targets'], row['meta/example_id']) for row in rows] == [(b'', 5)]
