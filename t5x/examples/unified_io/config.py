@@ -42,6 +42,21 @@ RANDOM_SCALE_MIN, RANDOM_SCALE_MAX, RANDOM_SCALE_RATIO = 0.75, 1.3333, 0.50
 PAD_ONE_SIDE = False
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MelConfig:
+  """A mel power spectrogram: frames of `n_fft` samples, one every `hop`, in `num_mels` bands."""
+
+  sample_rate: int = AUDIO_SAMPLE_RATE
+  n_fft: int = 1024
+  hop: int = 256
+  num_mels: int = AUDIO_INPUT_SIZE[1]
+  fmin: float = 0.0  # Hz
+  fmax: float = AUDIO_SAMPLE_RATE / 2
+
+
+MEL = MelConfig()
+
+
 # ---- Networks ------------------------------------------------------------------------------------
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VitConfig:
