@@ -57,6 +57,7 @@ ROWS = {
   f'{UIO}.inference.guidance': Row(3, 'jax'),
   't5x.prediction': Row(3, 'both'),
   't5x.evaluation': Row(3, 'both'),
+  f'{UIO}.inference.inputs': Row(3, 'tf'),
   f'{UIO}.inference.task_rules': Row(3, 'both'),
   f'{UIO}.inference.evaluator': Row(3, 'both'),
   f'{UIO}.inference.api': Row(3, 'both'),

@@ -7,6 +7,7 @@ Sources: Unified-IO 2 paper, section 3 and tables 8-9.
 
 import dataclasses
 import difflib
+import math
 import pathlib
 from typing import Any
 
@@ -128,6 +129,31 @@ class AudioVqganConfig:
   patch: int = 8
   out_channels: int = 1
   dtype: str = 'bfloat16'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VocoderConfig:
+  """The HiFi-GAN generator: log-mel to a waveform. Field names are those of its config.json."""
+
+  resblock: str = '2'  # residual blocks of single convolutions, the paper's second kind
+  upsample_rates: tuple[int, ...] = (8, 8, 4)
+  upsample_kernel_sizes: tuple[int, ...] = (16, 16, 8)
+  upsample_initial_channel: int = 256
+  resblock_kernel_sizes: tuple[int, ...] = (3, 5, 7)
+  resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 2), (2, 6), (3, 12))
+  num_mels: int = MEL.num_mels
+  n_fft: int = MEL.n_fft
+  hop_size: int = MEL.hop
+  win_size: int = MEL.n_fft
+  sampling_rate: int = MEL.sample_rate
+  fmin: float = MEL.fmin
+  fmax: float = MEL.fmax
+
+  def __post_init__(self):
+    if self.resblock != '2':
+      raise ValueError(f"resblock is {self.resblock!r}; the released vocoder has kind '2' only")
+    if math.prod(self.upsample_rates) != self.hop_size:
+      raise ValueError(f'rates {self.upsample_rates} do not multiply to the hop {self.hop_size}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

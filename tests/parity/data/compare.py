@@ -9,6 +9,8 @@ import numpy as np
 from tests.parity import harness
 
 ADDING_ORDER = 1e-9  # of float64 sums, relative
+# What is stored of patches [..., patch, values] and of spectrograms [segments, mel, time].
+_MEANS = {'row_mean': -1, 'band_mean': 2, 'frame_mean': 1}
 
 
 def tolerance(case: harness.Case, name: str) -> float:
@@ -19,7 +21,7 @@ def tolerance(case: harness.Case, name: str) -> float:
     for rule, globs in rules.items()
     for glob in globs
     if not rule.endswith('_other_jpeg_decoder')
-    and fnmatch.fnmatch(name.replace('/', '.'), glob.replace('[]', '.*'))
+    and fnmatch.fnmatch(name.replace('/', '.'), glob.replace('[]', '.*').replace('/', '.'))
   ]
   return max(fits)[1] if fits else 0
 
@@ -61,7 +63,7 @@ def summary(
     'sum': (values.sum(), atol * n), 'abs_sum': (np.abs(values).sum(), atol * n),
     'mean': (values.mean(), atol), 'std': (values.std(), atol), 'min': (values.min(), atol),
     'max': (values.max(), atol), 'l2': (np.sqrt((values**2).sum()), atol * n**0.5),
-  }  # fmt: skip
+  } if n else {}  # fmt: skip
   for name, (value, within) in stats.items():
     if name in want:
       case.equal(f'{at}/{name}', value, want[name], atol=within + ADDING_ORDER * max(1, abs(value)))
@@ -82,8 +84,9 @@ def summary(
 def arrays(case: harness.Case, prefix: str, got: np.ndarray, atol: float) -> None:
   """The stored arrays of a tensor: in full, samples of it, or means over a coarse grid."""
   stored = case.outputs
-  if prefix in stored:
-    case.equal(prefix, got, stored[prefix], atol=atol)
+  for full in (prefix, f'{prefix}.full'):
+    if full in stored:
+      case.equal(full, got, stored[full], atol=atol)
   if f'{prefix}.sample_ix' in stored:
     case.given(f'{prefix}.sample_ix')
     sample = got.ravel()[stored[f'{prefix}.sample_ix']]
@@ -92,3 +95,7 @@ def arrays(case: harness.Case, prefix: str, got: np.ndarray, atol: float) -> Non
     want = stored[f'{prefix}.block_mean']
     means = coarse(got.astype(np.float64), want.shape)
     case.equal(f'{prefix}.block_mean', means, want, atol=atol + 1e-6)
+  for mean, axis in _MEANS.items():
+    if f'{prefix}.{mean}' in stored:
+      means = got.astype(np.float64).mean(axis)
+      case.equal(f'{prefix}.{mean}', means, stored[f'{prefix}.{mean}'], atol=atol)

@@ -47,16 +47,19 @@ def array(expression: Mapping[str, Any]) -> np.ndarray:
   if 'zeros' in expression:
     return np.zeros(expression['zeros'], expression.get('dtype', 'float32'))
   values = arrays_of(expression['case'])[expression['array']]
-  values = values[_index(expression.get('index'))]
+  values = values[index(expression.get('index'))]
   if flip := expression.get('flip'):
     return np.flip(values, {'up-down': 0, 'left-right': 1}[flip])
+  if 'dtype' not in expression:
+    return values
   values = values.astype(expression['dtype'])
   if expression['dtype'] == 'float32' and expression.get('scale', 1) != 1:
     values = values / np.float32(expression['scale'])
   return 1 - values if expression.get('invert') else values
 
 
-def _index(text: str | None) -> Any:
+def index(text: str | None) -> Any:
+  """'[:2]' or '[-1]' as what stands in brackets; None is everything."""
   if text is None:
     return ...
   inner = text.strip('[]')
