@@ -304,7 +304,7 @@ def test_regions_become_text_and_numbers_again_as_in_the_original(path):
         continue
       spec = call.get('boxes') or call['points']
       c.given(spec['array'])
-      index = raw._index(spec['index'])
+      index = raw.index(spec['index'])
       got = regions.regions_to_str(
         tf.constant(c.outputs[spec['array']][index] / np.float32(spec['divide_by'])),
         None if call['labels'] is None else tf.constant(call['labels']),
