@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import difflib
 import functools
 import importlib.metadata
 import os
@@ -167,6 +168,48 @@ def _find(path: str, mode: str) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
   return 'no checkpoint' if not names else ', '.join(names[-5:])
+
+
+# ---- What must not be random ---------------------------------------------------------------------
+def frozen_paths(
+  paths: Sequence[str], trainable: Sequence[str], allow_random: Sequence[str] = ()
+) -> tuple[str, ...]:
+  """Parameters that stay as they start, and so have to come from a checkpoint.
+
+  Args:
+    paths: of all parameters.
+    trainable: patterns of those that are trained.
+    allow_random: parts (first names of paths, 'image_vit') that may be random all the same.
+
+  Raises:
+    ValueError: for a part that does not exist, or a pattern that matches nothing.
+  """
+  parts = {path: path.split('/')[0] for path in paths}
+  for name in allow_random:
+    if name not in parts.values():
+      near = difflib.get_close_matches(name, parts.values()) or sorted(set(parts.values()))
+      raise ValueError(f'allow_random_frozen: there is no part {name!r}; there are {near}')
+  trained = set(state_transforms.matching(tuple(paths), trainable))
+  return tuple(p for p, part in parts.items() if p not in trained and part not in allow_random)
+
+
+def refuse_random(paths: Sequence[str], origin: str) -> None:
+  """Refuses to begin with random parameters that will never be trained.
+
+  Args:
+    paths: of those that would be.
+    origin: what does not bring them.
+
+  Raises:
+    CheckpointError: if there are any.
+  """
+  if paths:
+    parts = list(dict.fromkeys(path.split('/')[0] for path in paths))
+    raise CheckpointError(
+      f'{", ".join(parts)}: not trained, and {origin} brings {len(paths)} of their arrays, so they '
+      'would stay random; name a checkpoint that has them (INITIAL_CHECKPOINT_PATH), train them '
+      f'(TRAINABLE), or allow it with train.allow_random_frozen = {tuple(parts)}'
+    )
 
 
 # ---- Manifest ------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ examples stands) and `manifest` (tokenizer, versions, commit). A folder bears it
 once all of it is written.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
 import os
@@ -31,6 +31,7 @@ from t5x.checkpoint_config import (
   Tokenizer,
   find,
   kind_of,
+  refuse_random,
   steps_in,
 )  # fmt: skip
 from t5x.models import BaseModel
@@ -147,7 +148,11 @@ class _Stored(NamedTuple):
 
 
 def restore_or_init(
-  config: CheckpointConfig, folder: str, plan: StatePlan, tokenizer: Tokenizer | None = None
+  config: CheckpointConfig,
+  folder: str,
+  plan: StatePlan,
+  tokenizer: Tokenizer | None = None,
+  needed: Sequence[str] = (),
 ) -> Restored:
   """The state to start from: the run folder's newest, else the given checkpoint, else scratch.
 
@@ -156,9 +161,10 @@ def restore_or_init(
     folder: of the run.
     plan: of the state.
     tokenizer: of the run's text; a checkpoint made with another one is refused.
+    needed: paths of parameters that may not start at random, see `checkpoint_config.frozen_paths`.
 
   Raises:
-    CheckpointError: when the checkpoint to take cannot be taken.
+    CheckpointError: when the checkpoint to take cannot be taken, or lacks what is needed.
   """
   began, folder = time.monotonic(), os.path.abspath(folder)
   restore = config.restore or RestoreCheckpointConfig()
@@ -170,16 +176,17 @@ def restore_or_init(
     return Restored(*_restore(path, plan, exactly, tokenizer, cure), path, time.monotonic() - began)
   given = find(restore)
   if not given:
+    refuse_random(needed, 'no checkpoint')
     logging.info('%s has no checkpoint and none is given: starting from scratch.', folder)
     return Restored(plan.init(), None, 'scratch', time.monotonic() - began)
   if len(given) > 1:
     raise CheckpointError(f'a run starts from one checkpoint, but {len(given)} are given: {given}')
   logging.info('%s has no checkpoint: starting from %s.', folder, given[0])
-  found = _restore(given[0], plan, restore, tokenizer)
+  found = _restore(given[0], plan, restore, tokenizer, needed=needed)
   return Restored(*found, given[0], time.monotonic() - began)
 
 
-def _restore(path, plan, config, tokenizer, cure=_ALLOW):
+def _restore(path, plan, config, tokenizer, cure=_ALLOW, needed=()):
   """The state and the cursor; `cure` says what to do where an array is missing."""
   names, kind = _names(plan.abstract), kind_of(path)
   wanted = dict(zip(names, jax.tree.leaves(plan.abstract), strict=True))
@@ -189,6 +196,7 @@ def _restore(path, plan, config, tokenizer, cure=_ALLOW):
   some = ', '.join(missing[:5]) + (' ...' if len(missing) > 5 else '')
   if missing and not fresh_optimizer and not config.fallback_to_scratch:
     raise CheckpointError(f'{path} lacks {len(missing)} arrays: {some}; {cure}')
+  refuse_random([name for name in needed if f'target/{name}' in missing], path)
   if missing:
     logging.warning('%s lacks %d arrays, which START ANEW: %s.', path, len(missing), some)
     found = dict(zip(names, jax.tree.leaves(plan.init()), strict=True)) | found

@@ -16,7 +16,7 @@ from typing import Any
 from absl import logging
 import seqio
 
-from t5x import checkpoints, input_pipeline
+from t5x import checkpoint_config, checkpoints, input_pipeline, state_transforms
 from t5x import loggers as loggers_lib
 from t5x.array_types import Batch, PyTree
 from t5x.checkpoint_config import CheckpointConfig, Tokenizer, run_manifest
@@ -47,6 +47,7 @@ def train(
   stats_period: int | None = None,
   inference_evaluator_cls: Callable[..., Any] | None = None,
   trainable: Sequence[str] = ('.*',),
+  allow_random_frozen: Sequence[str] = (),
   num_microbatches: int = 1,
   sum_microbatches: bool = False,
   tokenizer: Tokenizer | None = None,
@@ -71,6 +72,8 @@ def train(
     eval_period: steps between evaluations of both kinds; 0 for none.
     stats_period: steps between reports; None: as often as it is evaluated or saved.
     trainable: path patterns of the parameters to train; the others stay as they are.
+    allow_random_frozen: parts ('image_vit') that are neither trained nor in any checkpoint; without
+      their name here, a run with such parts is refused.
     num_microbatches, sum_microbatches: see `Trainer`.
     tokenizer: of the text; a checkpoint made with another one is refused.
     use_wandb, hooks: report to Weights & Biases too; called after each step, after ours.
@@ -90,7 +93,9 @@ def train(
     evaluators['inference_eval'] = inference_evaluator_cls(
       model=model, dataset_cfg=infer_eval_dataset_cfg, partitioner=partitioner, log_dir=log_dir
     ).evaluate
-  restored = checkpoints.restore_or_init(checkpoint_cfg, model_dir, trainer.plan, tokenizer)
+  paths = tuple(state_transforms.flatten(trainer.plan.param_axes))
+  frozen = checkpoint_config.frozen_paths(paths, trainable, allow_random_frozen)
+  restored = checkpoints.restore_or_init(checkpoint_cfg, model_dir, trainer.plan, tokenizer, frozen)
   if restored.cursor is not None:
     batches.restore(restored.cursor)
   steps = debug.steps(int(restored.state.step), total_steps)

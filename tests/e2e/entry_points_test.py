@@ -54,6 +54,7 @@ def world(tmp_path_factory):
     ('train', ["--gin.get_input_modalities.input_modality=['imgae']"], "mean one of ['image'"),
     ('train', ['--gin_file=t5x/configs/runs/finetune.gni'], 'did you mean t5x/configs'),
     ('train', ["--gin.OPTIMIZER=@adam()"], 'no configurable adam'),
+    ('train', [], "allow it with train.allow_random_frozen = ('image_vit',)"),
     ('eval', [], 'does not exist'),
     ('eval', ["--gin.SPLIT='tset'"], 'has no split tset; did you mean test?'),
     ('infer', [], 'does not exist'),

@@ -36,10 +36,8 @@ from t5x.examples.unified_io.modules.transformer import (
 )
 
 __all__ = (
-  'CACHE_BATCH_AXIS', 'FROZEN', 'Cache', 'Encoded', 'NetworkOutput', 'TargetOutput', 'Transformer',
+  'CACHE_BATCH_AXIS', 'Cache', 'Encoded', 'NetworkOutput', 'TargetOutput', 'Transformer',
 )  # fmt: skip
-
-FROZEN = ('image_vit', 'audio_vit', 'image_vqgan', 'audio_vqgan')
 
 
 class TargetOutput(struct.PyTreeNode):
@@ -74,13 +72,11 @@ class Transformer(nn.Module):
     config: widths and depths.
     inputs: specs of the input modalities by name; each must be in the batch.
     targets: specs of the target modalities by name; a batch may lack some.
-    frozen: names of the shared backbones and tokenizers that no gradient goes into.
   """
 
   config: ModelConfig
   inputs: Mapping[str, ModalitySpec]
   targets: Mapping[str, ModalitySpec]
-  frozen: tuple[str, ...] = FROZEN
 
   def setup(self):
     config = self.config
@@ -98,7 +94,7 @@ class Transformer(nn.Module):
     self.input_embedders = {
       name: entry.embedder(
         config, self.inputs[name], {**self.tables, **self.backbones}, entry.backbone,
-        entry.backbone in self.frozen, name=f'input_{name}',
+        name=f'input_{name}',
       )
       for name, entry in entries.items()
     }  # fmt: skip

@@ -83,7 +83,9 @@ class Forward:
     packing = {ours: settings[theirs] for theirs, ours in _PACKING.items() if theirs in settings}
     of_loss = {k: v for k, v in settings.items() if k not in _PACKING}
     model = models.EncoderDecoderModel(self.module, **{**self.case.config['loss'], **of_loss})
-    function = lambda params: model.loss_fn(params, self.batch, None, **packing)
+    function = lambda params: model.loss_fn(
+      support.stop_frozen(params), self.batch, None, **packing
+    )
     if gradients:
       return jax.jit(jax.value_and_grad(function, has_aux=True))(self.params)
     return jax.jit(function)(self.params), None

@@ -30,6 +30,8 @@ _T5 = (
   ('dtype', 'dtype'),
   ('cross_attention_interval', 'decoder_xattention_internval'),
 )
+# What the original's code lets no gradient into; here the list of trained paths decides.
+_FROZEN = ('image_vit', 'audio_vit', 'image_vqgan', 'audio_vqgan')
 _LIMITS = {'image_history': 'max_img_history', 'audio_history': 'max_audio_history'}
 _VIT = ('emb_dim', 'num_heads', 'head_dim', 'num_layers', 'mlp_dim', 'dtype')
 
@@ -178,6 +180,11 @@ def weights(case: harness.Case, name: str, config: config_lib.ModelConfig) -> di
   """Our parameters from a checkpoint folder of a case."""
   flat = legacy_checkpoints.load(case.path / name).read('target')
   return legacy_names.tree_from_legacy(flat, config)
+
+
+def stop_frozen(params: Mapping[str, Any]) -> dict[str, Any]:
+  """The parameters, without gradients into those that the original never trains."""
+  return {k: jax.lax.stop_gradient(v) if k in _FROZEN else v for k, v in params.items()}
 
 
 def batch(case: harness.Case) -> dict[str, jax.Array]:

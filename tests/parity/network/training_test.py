@@ -45,6 +45,10 @@ class Run:
     self.axes = self.model.param_axes(self.batch)
     self.optimizer = self.definition.build(self.axes)
 
+  def loss(self, params: Any, batch: Any, key: Any = None) -> Any:
+    """The loss, with gradients where the original has them."""
+    return self.model.loss_fn(support.stop_frozen(params), batch, key)
+
   def legacy(self, tree: Any) -> dict[str, Any]:
     """Our parameters by their stored names."""
     return legacy_names.tree_to_legacy(tree, self.module.config)
@@ -81,7 +85,7 @@ class Run:
     return jax.jit(
       functools.partial(
         trainer.train_step,
-        loss_fn=self.model.loss_fn,
+        loss_fn=self.loss,
         optimizer=self.optimizer,
         learning_rate_fn=self.definition.learning_rate_fn,
         num_microbatches=num_microbatches,
@@ -94,7 +98,7 @@ class Run:
     """Loss and gradient norm of the whole batch, before any clipping."""
 
     def measure(params):
-      (loss, _), grads = jax.value_and_grad(self.model.loss_fn, has_aux=True)(params, self.batch)
+      (loss, _), grads = jax.value_and_grad(self.loss, has_aux=True)(params, self.batch)
       return loss, optax.tree.norm(grads)
 
     return jax.jit(measure)

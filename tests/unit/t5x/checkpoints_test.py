@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
@@ -49,10 +50,10 @@ def save(folder, *steps, keep=None, dtype='float32', tokenizer=None, made=None):
   return folder
 
 
-def start(folder, tokenizer=None, made=None, **restore):
+def start(folder, tokenizer=None, made=None, needed=(), **restore):
   config = CheckpointConfig(restore=RestoreCheckpointConfig(**restore) if restore else None)
   plan = (made or tiny.make_trainer()).plan
-  return checkpoints.restore_or_init(config, str(folder), plan, tokenizer)
+  return checkpoints.restore_or_init(config, str(folder), plan, tokenizer, needed)
 
 
 def load(path, made=None, tokenizer=None, **settings):
@@ -314,6 +315,16 @@ def test_another_optimizer_is_refused_with_the_way_to_leave_its_state_behind(sav
 def test_a_run_that_goes_on_with_another_model_is_refused(saved):
   with pytest.raises(CheckpointError, match=r'target/scale, .*; the run has another model'):
     start(saved, made=tiny.make_trainer(tiny.RicherModel), fallback_to_scratch=True)
+
+
+@pytest.mark.parametrize('path', [None, 'saved'])
+def test_what_is_needed_from_a_checkpoint_never_starts_at_random(saved, tmp_path, path):
+  given = {'path': str(saved), 'fallback_to_scratch': True} if path else {}
+  made = tiny.make_trainer(tiny.RicherModel)
+  begin = functools.partial(start, tmp_path, made=made, **given)
+  with pytest.raises(CheckpointError, match=r'scale: not trained, and .* brings 1 of their arrays'):
+    begin(needed=('scale',))
+  begin(needed=('embedding',) if path else ())  # the checkpoint has it
 
 
 def test_names_are_translated_by_an_assignment_map(saved):

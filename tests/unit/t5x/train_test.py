@@ -6,7 +6,13 @@ from absl import logging as absl_logging
 import pytest
 
 from t5x import optimizers, partitioning, train
-from t5x.checkpoint_config import CheckpointConfig, SaveCheckpointConfig, steps_in
+from t5x.checkpoint_config import (
+  CheckpointConfig,
+  CheckpointError,
+  RestoreCheckpointConfig,
+  SaveCheckpointConfig,
+  steps_in,
+)
 from t5x.input_pipeline import DatasetConfig
 from tests import tiny_training as tiny
 
@@ -18,12 +24,12 @@ def log(caplog, monkeypatch):
   return caplog
 
 
-def run(folder, steps, *, model=None, period=None, learning_rate=0.1, **settings):
+def run(folder, steps, *, model=None, period=None, restore=None, learning_rate=0.1, **settings):
   return train.train(
     model=model or tiny.TinyModel(),
     optimizer=optimizers.adamw(learning_rate),
     train_dataset_cfg=tiny.MemoryConfig(),
-    checkpoint_cfg=CheckpointConfig(save=SaveCheckpointConfig(period=period)),
+    checkpoint_cfg=CheckpointConfig(save=SaveCheckpointConfig(period=period), restore=restore),
     partitioner=partitioning.PjitPartitioner(),
     model_dir=str(folder),
     total_steps=steps,
@@ -75,6 +81,19 @@ def test_stopping_early_does_not_bend_the_schedule(tmp_path):
   run(tmp_path, 6, learning_rate=decay, stats_period=1)
   rates = {step: row['learning_rate_current'] for step, row in logged(tmp_path).items()}
   assert rates == pytest.approx({n: 0.1 / n for n in range(1, 7)})
+
+
+def test_a_part_that_is_neither_trained_nor_supplied_is_refused_unless_allowed_by_name(tmp_path):
+  mlp_alone = {'trainable': ('mlp/.*',), 'stats_period': 1}
+  with pytest.raises(CheckpointError, match=r"allow_random_frozen = \('embedding',\)"):
+    run(tmp_path / 'refused', 1, **mlp_alone)
+  assert not (tmp_path / 'refused').exists()
+  with pytest.raises(ValueError, match=r"no part 'embeding'; there are \['embedding'\]"):
+    run(tmp_path, 1, allow_random_frozen=('embeding',), **mlp_alone)
+  run(tmp_path / 'first', 1, allow_random_frozen=('embedding',), **mlp_alone)
+  first = RestoreCheckpointConfig(path=str(tmp_path / 'first'))
+  second = run(tmp_path / 'second', 2, restore=first, **mlp_alone)  # a checkpoint supplies it
+  assert int(second.step) == 2
 
 
 def test_more_steps_than_wanted_are_refused(tmp_path):

@@ -68,16 +68,6 @@ def _gradients(module, params, features):
   return jax.jit(jax.grad(loss))(params)
 
 
-def test_a_frozen_backbone_gets_no_gradient_and_a_thawed_one_does(
-  tiny_network, tiny_params, tiny_batch
-):
-  frozen = _gradients(tiny_network, tiny_params, tiny_batch)
-  thawed = _gradients(tiny_network.clone(frozen=()), tiny_params, tiny_batch)
-  assert all(not np.any(leaf) for leaf in jax.tree.leaves(frozen['image_vit']))
-  assert all(np.any(leaf) for leaf in jax.tree.leaves(thawed['image_vit']['layers']['mlp']))
-  assert np.any(frozen['input_image']['projection']['kernel'])
-
-
 def test_missing_modalities_are_told_by_name(tiny_network, tiny_params, tiny_batch):
   no_image = {k: v for k, v in tiny_batch.items() if not k.startswith('inputs/image')}
   with pytest.raises(ValueError, match='no inputs/image'):

@@ -11,7 +11,6 @@ import difflib
 from typing import Any
 
 import flax.linen as nn
-import jax
 from jax.nn import initializers
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -40,14 +39,12 @@ class InputEmbedder(nn.Module):
     spec: of the modality.
     shared: modules that several embedders use, by name: token tables and backbones.
     backbone: name of the backbone that this embedder uses; None without one.
-    frozen: whether no gradient goes into the backbone.
   """
 
   config: ModelConfig
   spec: Any
   shared: Mapping[str, nn.Module]
   backbone: str | None = None
-  frozen: bool = True
 
   def __call__(self, fields: Fields, *, deterministic: bool = True) -> sequences.InputSequence:
     """The sequence of this modality."""
@@ -102,8 +99,6 @@ class PatchEmbedder(InputEmbedder):
       found = self.shared[self.backbone](patches, mask, ids, (spec.grid.rows, spec.grid.cols))
       # PARITY: in this order.
       features = jnp.concatenate([found.last, found.second], axis=-1)
-      if self.frozen:
-        features = jax.lax.stop_gradient(features)
     project = dense.Dense(config.emb_dim, ('image_patch', 'embed'), config.dtype, name='projection')
     rows, cols = spec.position_grid or (spec.grid.rows, spec.grid.cols)
     table = positions.rotary_2d(rows, cols, config.head_dim, spec.position_scale)
@@ -159,8 +154,6 @@ class HistoryEmbedder(InputEmbedder):
     grid = (self.spec.grid.rows, self.spec.grid.cols)
     if self.spec.use_vit:
       x = self.shared[self.backbone](x, mask, pos_ids, grid).last
-      if self.frozen:
-        x = jax.lax.stop_gradient(x)
     project = lambda width, name: dense.Dense(
       width, ('image_patch', 'embed'), self.config.dtype, name=name
     )
