@@ -30,6 +30,7 @@ TF_LANE = [
   'sentencepiece>=0.2.1,<0.2.3',  # 0.2.3 needs a protobuf that apache-beam forbids
   'Pillow>=12',
   'soundfile>=0.13',
+  'soxr>=1.0',
   'scipy>=1.15',
   'matplotlib>=3.10',
   'wandb>=0.25',
