@@ -1,6 +1,7 @@
 """Every example of a task in the order of its source, in batches, with the raw fields of each."""
 
 from collections.abc import Iterator, Mapping, Sequence
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,6 @@ import tensorflow as tf
 
 from t5x import stream, task_examples
 from t5x.array_types import Batch
-from t5x.ordering import Order
-from t5x.task_examples import converter_step, source_of
 
 _STREAM = 'stream/'
 _RAW = 'stream/raw/'  # fields as they were before features were made, for metrics and files
@@ -34,6 +33,7 @@ class EvalBatches:
     lengths: Mapping[str, Any],
     seed: int,
     trim: bool,
+    max_bad_share: float,
     num_examples: int | None,
   ):
     """Opens the source and builds the graph; reads no record yet.
@@ -45,37 +45,34 @@ class EvalBatches:
       lengths: sequence lengths.
       seed: of random draws, which are the same in every pass.
       trim: cut features that `lengths` names.
+      max_bad_share: of its records may be unusable, which are named in the log and left out.
       num_examples: only so many, from the first; None for all.
     """
-    self._batch_size = batch_size
-    size = source_of(task).num_examples(split)
-    order = Order(task.name, size, seed, shuffle=False)
-    records = stream.read_in_order(task.source, split, order, num_epochs=1)
-    step = converter_step(task)
+    self._batch_size, self._num_examples = batch_size, num_examples
+    order = task_examples.order_of(task, split, seed, shuffle=False)
+    step = task_examples.converter_step(task)
     steps = [*task.preprocessors[:step], _keep_raw_fields, *task.preprocessors[step:]]
-    examples = task_examples.preprocess(
-      task.replace(preprocessors=steps), records, lengths, seed=seed, trim=trim
-    )
     converter = task.preprocessors[step].feature_converter()
 
-    @tf.autograph.experimental.do_not_convert
     def finish(example):
       made = converter.convert(example, lengths)
       kept = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
-      raw = {k.removeprefix(_RAW): v for k, v in example.items() if k.startswith(_RAW)}
-      raw |= {k: v for k, v in example.items() if k.startswith('meta/')}
-      record = example[stream.POSITION]  # in one unshuffled epoch they are the same
-      return kept, {**raw, 'record': record}
+      raw = {k: v for k, v in example.items() if k.startswith(_RAW)}
+      raw |= {_RAW + k: v for k, v in example.items() if k.startswith('meta/')}
+      position = example[stream.POSITION]  # in one unshuffled epoch it is the record
+      return {**kept, **raw, _RAW + 'record': position, stream.POSITION: position}
 
-    examples = examples.take(-1 if num_examples is None else num_examples)
-    examples = examples.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    self._dataset = task_examples.with_options(examples).prefetch(2 * batch_size)
+    self._source = task_examples.TaskExamples(
+      task.replace(preprocessors=steps), split, order, lengths, finish,
+      trim=trim, max_bad_share=max_bad_share, epochs=1,
+    )  # fmt: skip
 
   def __iter__(self) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
     rows, examples = [], []
-    for fields, raw in task_examples.NumpyIterator(self._dataset):
-      rows.append(fields)
-      examples.append({name: _plain(value) for name, value in raw.items()})
+    for made in itertools.islice(self._source.start(0, 1), self._num_examples):
+      names = [name for name in made.fields if name.startswith(_RAW)]
+      examples.append({n.removeprefix(_RAW): _plain(made.fields.pop(n)) for n in names})
+      rows.append(made.fields)
       if len(rows) == self._batch_size:
         yield _stack(rows), examples
         rows, examples = [], []

@@ -5,23 +5,23 @@ last preprocessor names, in its attribute `feature_converter`, the class that br
 to fixed shapes. Example order, mixing and seeds do not depend on threads, prefetching or restarts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 import dataclasses
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
-from t5x import stream, task_examples
+from t5x import shards, stream, task_examples
 from t5x.eval_batches import EvalBatches
-from t5x.ordering import MixingSchedule, Order, key_of, permute
-from t5x.task_examples import converter_step, source_of
+from t5x.read_ahead import ReadAhead
 
 _STREAM = 'stream/'
-_CURSOR_VERSION = 1
+_CURSOR_VERSION = 2
 _WINDOW_BYTES = 2**25
+_BATCHES_AHEAD = 2
 
 
 @dataclasses.dataclass
@@ -44,6 +44,9 @@ class DatasetConfig:
     virtual_shards: shards of the stream; the order depends on this number, never on hosts.
     shuffle_window: examples of a task that are shuffled together in training, so that those made
       from one record stand apart; fewer where they are large (32 MiB together).
+    max_bad_share: share of a task's records that may be unusable (a broken picture, a preprocessor
+      that fails); they are named in the log and left out. More of them end the run.
+    packing: how examples become batches; None: a row each, as they come. See `t5x.shards.Batcher`.
   """
 
   mixture_or_task_name: str
@@ -61,6 +64,8 @@ class DatasetConfig:
   trim_output_features: bool = True
   virtual_shards: int = 1
   shuffle_window: int = 128
+  max_bad_share: float = 0.01
+  packing: shards.Batcher | None = None
 
   def __post_init__(self):
     for name in ('use_cached', 'pack', 'use_custom_packing_ops'):
@@ -72,6 +77,22 @@ class DatasetConfig:
       raise ValueError(
         f'batch_size={self.batch_size} must be a multiple of virtual_shards={self.virtual_shards}'
       )
+    self.batcher.check(self.batch_size, self.virtual_shards)
+
+  @property
+  def batcher(self) -> shards.Batcher:
+    """`packing`, or examples as they come."""
+    return shards.InOrder() if self.packing is None else self.packing
+
+
+class Host(NamedTuple):
+  """Which part of every batch this process feeds: number `index` of `count` equal ones."""
+
+  index: int
+  count: int
+
+
+ALONE = Host(0, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,59 +108,69 @@ def _import_module(cfg: DatasetConfig) -> None:
     importlib.import_module(cfg.module)
 
 
-def _preprocess(task, records, lengths, cfg):
-  trim = cfg.trim_output_features
-  return task_examples.preprocess(task, records, lengths, seed=cfg.seed or 0, trim=trim)
-
-
 # ---- Training ------------------------------------------------------------------------------------
-def open_train(cfg: DatasetConfig) -> 'TrainBatches':
+def open_train(cfg: DatasetConfig, host: Host = ALONE) -> 'TrainBatches':
   """Endless batches of a task or mixture, in an order that depends on the seed alone.
 
+  Args:
+    cfg: what is read.
+    host: which part of each batch is wanted here.
+
   Raises:
-    ValueError: unknown task or split, a source that cannot be read by number.
+    ValueError: unknown task or split, shards that the hosts cannot share.
     FileNotFoundError: the files of a task are missing; the message says what builds them.
   """
-  return TrainBatches(cfg)
+  return TrainBatches(cfg, host)
 
 
 class TrainBatches:
   """An iterator of batches whose place can be kept and found again in constant time."""
 
-  def __init__(self, cfg: DatasetConfig):
-    """Opens the sources and builds the graph; reads no record yet."""
+  def __init__(self, cfg: DatasetConfig, host: Host = ALONE):
+    """Opens the sources and builds the pipelines; reads no record yet."""
+    if cfg.virtual_shards % host.count:
+      raise ValueError(
+        f'{host.count} hosts cannot share virtual_shards={cfg.virtual_shards}; set '
+        'DatasetConfig.virtual_shards to a multiple of the largest number of hosts to come'
+      )
     self._cfg = cfg
     _import_module(cfg)
-    self._tasks, self._rates = task_examples.tasks_and_rates(cfg.mixture_or_task_name)
-    self._lengths = {'is_training': True, **cfg.task_feature_lengths}
-    self._orders = [
-      Order(t.name, source_of(t).num_examples(cfg.split), cfg.seed or 0, cfg.shuffle)
-      for t in self._tasks
-    ]
-    self._windows = {task.name: 1 for task in self._tasks}
-    self._cursor = stream.Cursor.start(len(self._tasks), cfg.virtual_shards)
-    self._dataset: tf.data.Dataset | None = self._build()
-    self._iterator: task_examples.NumpyIterator | None = None
-    self.spec = {
-      name: ArraySpec((cfg.batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
-      for name, spec in self._dataset.element_spec.items()
-      if not name.startswith(_STREAM)
+    tasks, self._rates = task_examples.tasks_and_rates(cfg.mixture_or_task_name)
+    self._sources = [_source(task, cfg) for task in tasks]
+    self._windows = [_window(source.spec, cfg) for source in self._sources]
+    own = cfg.virtual_shards // host.count
+    numbers = range(host.index * own, (host.index + 1) * own)
+    # By the number as text, for the states are kept as JSON.
+    self._assemblies = {
+      str(v): cfg.batcher.open(cfg.batch_size, v, cfg.virtual_shards) for v in numbers
     }
+    self._states = {
+      v: shards.Shard.start(len(tasks), int(v), held) for v, held in self._assemblies.items()
+    }
+    self._batches: ReadAhead | None = None
+    self.spec = {
+      name: ArraySpec((cfg.batch_size, *spec.shape), spec.dtype.as_numpy_dtype)
+      for name, spec in self._sources[0].spec.items()
+    } | {name: ArraySpec((cfg.batch_size,), np.dtype(d)) for name, d in cfg.batcher.fields.items()}
 
   def __iter__(self) -> 'TrainBatches':
     return self
 
   def __next__(self) -> dict[str, np.ndarray]:
-    if self._iterator is None:
-      self._iterator = task_examples.NumpyIterator(self._dataset or self._build())
-    batch = dict(next(self._iterator))
-    self._cursor.advance(batch.pop(stream.TASK), batch.pop(stream.POSITION), self._windows)
+    if self._batches is None:
+      batches = _read(
+        self._cfg, self._sources, self._rates, self._windows, self._assemblies, self._states
+      )
+      self._batches = ReadAhead(batches, _BATCHES_AHEAD)
+    batch, self._states = next(self._batches)
     return batch
 
   def state(self) -> dict[str, Any]:
-    """The place after the batches handed out so far: small, JSON can hold it."""
-    place = dataclasses.asdict(self._cursor)
-    return {'version': _CURSOR_VERSION, 'stream': self._identity(), **place}
+    """The place after the batches handed out so far: small, JSON can hold it.
+
+    It has the shards of this host; those of all hosts together are the place of the run.
+    """
+    return {'version': _CURSOR_VERSION, 'stream': self._identity(), 'shards': dict(self._states)}
 
   def restore(self, state: Mapping[str, Any]) -> None:
     """Goes to the place that `state` told, as if all batches before had been handed out.
@@ -147,97 +178,95 @@ class TrainBatches:
     Raises:
       ValueError: the place belongs to another stream (seed, tasks, sizes, shards).
     """
-    before, now = state['stream'], self._identity()
+    before, now = state.get('stream', {}), {**self._identity(), 'version': _CURSOR_VERSION}
+    before = {**before, 'version': state.get('version')}
     if changed := [name for name in now if before.get(name) != now[name]]:
       told = '; '.join(f'{name} was {before.get(name)}, is {now[name]}' for name in changed)
       raise ValueError(f'the checkpoint stands in another stream of examples: {told}')
-    self._cursor = stream.Cursor.from_json(state)
+    self._states = {v: state['shards'][v] for v in self._states}
     self.close()
 
   def close(self) -> None:
     """Stops reading ahead; the next batch is read anew, from the place where this one stands."""
-    if self._iterator is not None:
-      self._iterator.close()
-    self._iterator = self._dataset = None
+    if self._batches is not None:
+      self._batches.close()
+    self._batches = None
 
   def _identity(self) -> dict[str, Any]:
-    cfg = self._cfg
+    cfg, packing = self._cfg, self._cfg.batcher.identity()
     return {
       'seed': cfg.seed or 0,
       'shuffle': cfg.shuffle,
       'split': cfg.split,
-      'tasks': {order.task: order.size for order in self._orders},
+      'tasks': {source.task.name: source.order.size for source in self._sources},
       'rates': self._rates,
-      'windows': list(self._windows.values()),
+      'windows': self._windows,
       'virtual_shards': cfg.virtual_shards,
-      **({'batch_size': cfg.batch_size} if cfg.virtual_shards > 1 else {}),
+      **({'packing': packing} if packing else {}),
+      **({'batch_size': cfg.batch_size} if packing or cfg.virtual_shards > 1 else {}),
     }
 
-  def _build(self) -> tf.data.Dataset:
-    shards = self._cfg.virtual_shards
-    parts = [self._shard(v).batch(self._cfg.batch_size // shards) for v in range(shards)]
-    dataset = parts[0]
-    if shards > 1:
-      dataset = tf.data.Dataset.zip(tuple(parts)).map(
-        lambda *rows: {name: tf.concat([row[name] for row in rows], 0) for name in rows[0]}
-      )
-    return task_examples.with_options(dataset).prefetch(2)
 
-  def _shard(self, shard: int) -> tf.data.Dataset:
-    """The examples of one virtual shard, from where its cursor stands."""
-    parts = [self._task_examples(number, shard) for number in range(len(self._tasks))]
-    if len(parts) == 1:
-      return parts[0]
-    return tf.data.Dataset.choose_from_datasets(parts, self._choices(shard))
+def _read(
+  cfg: DatasetConfig,
+  sources: Sequence[task_examples.TaskExamples],
+  rates: Sequence[float],
+  windows: Sequence[int],
+  assemblies: Mapping[str, shards.Assembly],
+  states: Mapping[str, Any],
+) -> Generator[tuple[dict[str, np.ndarray], dict[str, Any]], None, None]:
+  """Batches from where the states of the shards stand, each with the states after it."""
+  own = {
+    v: shards.Shard(sources, rates, windows, assembly, states[v], cfg.virtual_shards)
+    for v, assembly in assemblies.items()
+  }
+  try:
+    while True:
+      batch = _assembled([shard.part() for shard in own.values()], sources[0].spec)
+      yield batch, {v: shard.state() for v, shard in own.items()}
+  finally:
+    for shard in own.values():
+      shard.close()
 
-  def _choices(self, shard: int) -> tf.data.Dataset:
-    """The tasks of this shard's rows."""
-    schedule = MixingSchedule(self._rates, self._cursor.mixed)
-    size = self._cfg.batch_size
-    rows = size // self._cfg.virtual_shards
 
-    def of_next_batch(_):
-      batch = np.array([next(schedule) for _ in range(size)], np.int64)
-      return batch[shard * rows : (shard + 1) * rows]
+def _source(task: seqio.Task, cfg: DatasetConfig) -> task_examples.TaskExamples:
+  """The examples of a task as the network reads them."""
+  lengths = {'is_training': True, **cfg.task_feature_lengths}
+  converter = task.preprocessors[task_examples.converter_step(task)].feature_converter()
 
-    # Each build has a schedule of its own and is iterated once, batch after batch.
-    batches = tf.data.Dataset.range(2**62).map(
-      lambda i: tf.ensure_shape(tf.numpy_function(of_next_batch, [i], tf.int64), [rows])
-    )
-    return batches.prefetch(2).unbatch()
+  def finish(example):
+    made = converter.convert(example, lengths)
+    fields = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
+    return {**fields, stream.POSITION: example[stream.POSITION]}
 
-  def _task_examples(self, number: int, shard: int) -> tf.data.Dataset:
-    task, cfg, lengths = self._tasks[number], self._cfg, self._lengths
-    place = self._cursor.places[shard][number]
-    dataset = stream.read_in_order(
-      task.source, cfg.split, self._orders[number],
-      start=place.position, shard=shard, num_shards=cfg.virtual_shards,
-    )  # fmt: skip
-    dataset = _preprocess(task, dataset, lengths, cfg)
-    converter = task.preprocessors[converter_step(task)].feature_converter()
+  order = task_examples.order_of(task, cfg.split, cfg.seed or 0, cfg.shuffle)
+  return task_examples.TaskExamples(
+    task, cfg.split, order, lengths, finish,
+    trim=cfg.trim_output_features, max_bad_share=cfg.max_bad_share,
+  )  # fmt: skip
 
-    @tf.autograph.experimental.do_not_convert
-    def finish(example):
-      made = converter.convert(example, lengths)
-      fields = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
-      position = {stream.POSITION: example[stream.POSITION], stream.TASK: np.int64(number)}
-      return {**fields, **position}
 
-    examples = dataset.map(finish, num_parallel_calls=tf.data.AUTOTUNE).skip(place.taken)
-    window = self._windows[task.name] = self._window(examples.element_spec)
-    if window == 1:
-      return examples
-    order = permute(np.arange(window), window, key_of(cfg.seed or 0, task.name, 'window'))
-    windows = examples.batch(window).map(
-      lambda rows: {k: tf.gather(v, order) for k, v in rows.items()}
-    )
-    return windows.unbatch().skip(place.done)
+def _window(spec: Mapping[str, tf.TensorSpec], cfg: DatasetConfig) -> int:
+  """Examples that are shuffled together."""
+  if not cfg.shuffle:
+    return 1
+  size = sum(field.shape.num_elements() * field.dtype.size for field in spec.values())
+  return max(1, min(cfg.shuffle_window, _WINDOW_BYTES // size))
 
-  def _window(self, spec: Mapping[str, tf.TensorSpec]) -> int:
-    if not self._cfg.shuffle:
-      return 1
-    size = sum(field.shape.num_elements() * field.dtype.size for field in spec.values())
-    return max(1, min(self._cfg.shuffle_window, _WINDOW_BYTES // size))
+
+def _assembled(
+  parts: Sequence[shards.Part], spec: Mapping[str, tf.TensorSpec]
+) -> dict[str, np.ndarray]:
+  """The arrays of a batch; each example is copied once."""
+  rows = [None if row is None else row.made.fields for part in parts for row in part.rows]
+  batch = {}
+  for name, field in spec.items():
+    array = np.empty((len(rows), *field.shape), field.dtype.as_numpy_dtype)
+    for place, fields in enumerate(rows):
+      array[place] = 0 if fields is None else fields[name]
+    batch[name] = array
+  further = {name: [part.fields[name] for part in parts] for name in parts[0].fields}
+  return batch | {name: np.concatenate(values) for name, values in further.items()}
 
 
 # ---- Evaluation ----------------------------------------------------------------------------------
@@ -263,4 +292,5 @@ def open_eval(
   return EvalBatches(
     task, split=cfg.split, batch_size=cfg.batch_size, seed=cfg.seed or 0, num_examples=num_examples,
     lengths={'is_training': False, **cfg.task_feature_lengths}, trim=cfg.trim_output_features,
+    max_bad_share=cfg.max_bad_share,
   )  # fmt: skip

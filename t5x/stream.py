@@ -1,22 +1,11 @@
-"""Which example comes n-th: random-access sources, read in order, and the cursor of a run.
+"""Sources whose records are read by number, and a task's records in the order of a run.
 
 A task's records are read epoch by epoch, each epoch in its own order; position p of a task is
 record `order(p % size)` of epoch `p // size` (`t5x.ordering`), so any position can be sought at
-once. A mixture takes its n-th example from the task that `ordering.MixingSchedule` names.
-
-A task's preprocessors may turn a record into any number of examples. So the examples of a task are
-those of position 0, then those of position 1 and so on. So that examples of one record do not
-stand together, they are cut into windows of a fixed size and each window is shuffled by a fixed
-permutation. `Cursor` keeps where the current window of each task begins (position, examples of this
-position before it) and how much of it has been handed out. Example n of a run is a function of
-(seed, n) through these numbers alone, and a resume makes at most one window again.
-
-With V virtual shards the positions p with p % V == v belong to shard v, which fills rows
-[v * batch / V, (v + 1) * batch / V) of every batch.
+once. How positions become examples, shards and batches is told in `t5x.shards`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import dataclasses
 import difflib
 import functools
 import os
@@ -27,88 +16,11 @@ import seqio
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from t5x import record_files
 from t5x.ordering import Order
 
 CHUNK = 64  # records read at once
-SEED, POSITION, TASK = 'stream/seed', 'stream/position', 'stream/task'  # fields of an example
-
-
-# ---- The place in a stream -----------------------------------------------------------------------
-@dataclasses.dataclass
-class Place:
-  """Where a task stands in a shard. Its examples are handed out window by window, each shuffled.
-
-  Attributes:
-    position: of the record that gave the first example of the window.
-    taken: examples of that record before the window.
-    done: examples of the window that have been handed out, in the window's own order.
-    last, count: the furthest position among these, and how many of them it gave.
-  """
-
-  position: int
-  taken: int = 0
-  done: int = 0
-  last: int = -1
-  count: int = 0
-
-  def after(self, position: int, window: int) -> 'Place':
-    """The place when one more example, of the record at `position`, has been handed out."""
-    count = 1 if position > self.last else self.count + (position == self.last)
-    last = max(position, self.last)
-    if self.done + 1 < window:
-      return Place(self.position, self.taken, self.done + 1, last, count)
-    return Place(last, count + (self.taken if last == self.position else 0))
-
-
-@dataclasses.dataclass
-class Cursor:
-  """How far a stream has been handed out: a few numbers, kept in checkpoints as JSON.
-
-  Attributes:
-    examples: handed out so far, of all tasks and shards.
-    mixed: the same, task by task.
-    places: [shard][task].
-  """
-
-  examples: int
-  mixed: list[int]
-  places: list[list[Place]]
-
-  @classmethod
-  def start(cls, num_tasks: int, num_shards: int) -> 'Cursor':
-    """The place before the first example."""
-    places = [[Place(shard) for _ in range(num_tasks)] for shard in range(num_shards)]
-    return cls(examples=0, mixed=[0] * num_tasks, places=places)
-
-  @classmethod
-  def from_json(cls, tree: Mapping[str, Any]) -> 'Cursor':
-    """What `dataclasses.asdict` gave, read back; other keys are left aside."""
-    places = [[Place(**place) for place in shard] for shard in tree['places']]
-    return cls(examples=tree['examples'], mixed=list(tree['mixed']), places=places)
-
-  def advance(self, tasks: np.ndarray, positions: np.ndarray, windows: Mapping[str, int]) -> None:
-    """Takes note of the rows of one batch, in order.
-
-    Args:
-      tasks: the number of each row's task.
-      positions: of the record that gave each row.
-      windows: name of each task -> examples in one of its windows.
-
-    Raises:
-      ValueError: a task's preprocessors have changed the order of its examples.
-    """
-    names, sizes = list(windows), list(windows.values())
-    rows = len(tasks) // len(self.places)
-    for row, (task, position) in enumerate(zip(tasks.tolist(), positions.tolist(), strict=True)):
-      shard = self.places[row // rows]
-      if position < shard[task].position:
-        raise ValueError(
-          f'the preprocessors of {names[task]!r} change the order of examples; a stream that can '
-          'be resumed needs preprocessors that keep it (no shuffle, no interleave)'
-        )
-      shard[task] = shard[task].after(position, sizes[task])
-      self.mixed[task] += 1
-    self.examples += len(tasks)
+SEED, POSITION = 'stream/seed', 'stream/position'  # fields of an example
 
 
 # ---- Sources -------------------------------------------------------------------------------------
@@ -126,8 +38,56 @@ class RandomAccessSource(Protocol):
     """One stored record -> its fields, in TensorFlow."""
 
 
-class TfdsSource(seqio.DataSource):
-  """A TFDS folder in a format with random access (ArrayRecord), read by record number."""
+class NumberedSource(seqio.DataSource):
+  """Base of our sources: what seqio asks for, in terms of `RandomAccessSource`."""
+
+  def __init__(self, name: str):
+    """Touches no file.
+
+    Args:
+      name: goes into the order of records.
+    """
+    self.name = name
+    super().__init__(splits=())
+
+  def num_examples(self, split: str) -> int:
+    """The number of records."""
+    raise NotImplementedError
+
+  def num_input_examples(self, split: str) -> int | None:
+    """seqio's name for the number of records."""
+    return self.num_examples(split)
+
+  @property
+  def supports_arbitrary_sharding(self) -> bool:
+    return True
+
+  def list_shards(self, split: str) -> Sequence[str]:
+    return [f'{self.name}:{split}']
+
+  def get_dataset(
+    self,
+    split: str = 'train',
+    shuffle: bool = True,
+    seed: int | None = None,
+    shard_info: seqio.ShardInfo | None = None,
+    **unused: Any,
+  ) -> tf.data.Dataset:
+    """One epoch for plain seqio (visualiser, a user's own loop), in our order."""
+    shard = shard_info or seqio.ShardInfo(index=0, num_shards=1)
+    order = Order(self.name, self.num_examples(split), seed or 0, shuffle)
+    positions = tf.data.Dataset.range(shard.index, order.size, shard.num_shards)
+    return read(self, split, order, positions)
+
+  def _known(self, split: str) -> str:
+    if split not in self.splits:
+      near = difflib.get_close_matches(split, self.splits) or list(self.splits)
+      raise ValueError(f'{self.name} has no split {split!r}; did you mean one of {near}?')
+    return split
+
+
+class TfdsSource(NumberedSource):
+  """A TFDS folder (ArrayRecord, or TFRecord by an index of offsets), read by record number."""
 
   def __init__(
     self,
@@ -146,9 +106,8 @@ class TfdsSource(seqio.DataSource):
         without either it is ~/tensorflow_datasets.
       build_command: what makes the folder, for the message when it is missing.
     """
-    self.tfds_name, self._given_splits = tfds_name, splits
-    self._data_dir, self._build_command = data_dir, build_command
-    super().__init__(splits=())
+    self._given_splits, self._data_dir, self._build_command = splits, data_dir, build_command
+    super().__init__(tfds_name)
 
   @property
   def folder(self) -> str:
@@ -156,7 +115,7 @@ class TfdsSource(seqio.DataSource):
     override = seqio.utils._TFDS_DATA_DIR_OVERRIDE  # what --tfds_data_dir sets
     root = override or (self._data_dir() if callable(self._data_dir) else self._data_dir)
     root = os.path.expanduser(root or os.path.join('~', 'tensorflow_datasets'))
-    return os.path.join(root, *self.tfds_name.replace(':', '/').split('/'))
+    return os.path.join(root, *self.name.replace(':', '/').split('/'))
 
   @property
   def builder(self) -> tfds.core.DatasetBuilder:
@@ -172,18 +131,11 @@ class TfdsSource(seqio.DataSource):
     return tuple(self._given_splits or self.builder.info.splits)
 
   def _tfds_split(self, split: str) -> str:
-    if split not in self.splits:
-      near = difflib.get_close_matches(split, self.splits) or list(self.splits)
-      raise ValueError(f'{self.tfds_name} has no split {split!r}; did you mean one of {near}?')
-    return self._given_splits[split] if self._given_splits else split
+    return (self._given_splits or {}).get(self._known(split), split)
 
   def num_examples(self, split: str) -> int:
     """The number of records."""
     return self.builder.info.splits[self._tfds_split(split)].num_examples
-
-  def num_input_examples(self, split: str) -> int | None:
-    """seqio's name for the number of records."""
-    return self.num_examples(split)
 
   def read(self, split: str, records: np.ndarray) -> np.ndarray:
     """The serialized records of these numbers: object array of bytes."""
@@ -200,28 +152,6 @@ class TfdsSource(seqio.DataSource):
     (stored,) = self.read(split, np.array([index]))
     return tfds.as_numpy(self.decode(split, tf.constant(stored)))
 
-  @property
-  def supports_arbitrary_sharding(self) -> bool:
-    return True
-
-  def list_shards(self, split: str) -> Sequence[str]:
-    return [f'{self.tfds_name}:{split}']
-
-  def get_dataset(
-    self,
-    split: str = 'train',
-    shuffle: bool = True,
-    seed: int | None = None,
-    shard_info: seqio.ShardInfo | None = None,
-    **unused: Any,
-  ) -> tf.data.Dataset:
-    """One epoch for plain seqio (visualiser, a user's own loop), in our order."""
-    shard = shard_info or seqio.ShardInfo(index=0, num_shards=1)
-    order = Order(self.tfds_name, self.num_examples(split), seed or 0, shuffle)
-    return read_in_order(
-      self, split, order, shard=shard.index, num_shards=shard.num_shards, num_epochs=1
-    )
-
 
 @functools.cache
 def _builder(folder: str, build_command: str | None) -> tfds.core.DatasetBuilder:
@@ -236,6 +166,10 @@ def _builder(folder: str, build_command: str | None) -> tfds.core.DatasetBuilder
 @functools.cache
 def _stored_records(folder: str, build_command: str | None, split: str) -> Any:
   builder = _builder(folder, build_command)
+  if builder.info.file_format is tfds.core.FileFormat.TFRECORD:
+    parts = builder.info.splits[split].file_instructions
+    named = [(part.filename, part.skip, part.take) for part in parts]
+    return record_files.RecordFiles(named, record_files.scan_tfrecord)
   raw = tfds.decode.DeserializeMethod.RAW_BYTES
   try:
     return builder.as_data_source(split=split, deserialize_method=raw)
@@ -246,45 +180,129 @@ def _stored_records(folder: str, build_command: str | None, split: str) -> Any:
     ) from error
 
 
+class FileSource(NumberedSource):
+  """Plain files: JSONL by lines, or TFRecord."""
+
+  def __init__(
+    self,
+    files: Mapping[str, str | Sequence[str]],
+    decode: Callable[[tf.Tensor], dict[str, Any]],
+    scan: record_files.Scan = record_files.scan_lines,
+  ):
+    """Touches no file before the first use.
+
+    Args:
+      files: split -> the path or paths of its files, in order.
+      decode: one stored record, a scalar string, -> its fields, in TensorFlow. For TFRecord of
+        tf.train.Example, `tf.io.parse_single_example` with its features.
+      scan: finds the records: `record_files.scan_lines` (those not blank) or `scan_tfrecord`.
+    """
+    self._files = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in files.items()}
+    self._decode, self._scan = decode, scan
+    super().__init__(os.path.basename(next(iter(self._files.values()))[0]))
+
+  @property
+  def splits(self) -> Sequence[str]:
+    return tuple(self._files)
+
+  def _records(self, split: str) -> record_files.RecordFiles:
+    return _indexed(self._files[self._known(split)], self._scan)
+
+  def num_examples(self, split: str) -> int:
+    """The number of records."""
+    return len(self._records(split))
+
+  def read(self, split: str, records: np.ndarray) -> np.ndarray:
+    """The records of these numbers: object array of bytes."""
+    return _objects(self._records(split).__getitems__(records))
+
+  def decode(self, split: str, stored: tf.Tensor) -> dict[str, Any]:
+    """One stored record -> its fields."""
+    del split
+    return self._decode(stored)
+
+
+@functools.cache
+def _indexed(paths: tuple[str, ...], scan: record_files.Scan) -> record_files.RecordFiles:
+  return record_files.RecordFiles([(path, 0, None) for path in paths], scan)
+
+
+def _objects(values: Sequence[bytes]) -> np.ndarray:
+  array = np.empty(len(values), object)
+  array[:] = values
+  return array
+
+
 # ---- A task's records as a dataset ---------------------------------------------------------------
 @tf.autograph.experimental.do_not_convert
-def read_in_order(
-  source: RandomAccessSource,
-  split: str,
-  order: Order,
-  *,
-  start: int | None = None,
-  shard: int = 0,
-  num_shards: int = 1,
-  num_epochs: int | None = None,
+def read(
+  source: RandomAccessSource, split: str, order: Order, positions: tf.data.Dataset
 ) -> tf.data.Dataset:
-  """The records of a shard from a position on, decoded, with seed and position.
+  """The records at some positions, decoded, with seed and position.
+
+  A record that cannot be read or decoded is an error in its place; the ones after it follow.
 
   Args:
     source: where they are read.
     split: of the source.
     order: which record comes when.
-    start: first position; None for the shard's first.
-    shard, num_shards: positions p with p % num_shards == shard.
-    num_epochs: None for ever.
+    positions: int64 scalars.
 
   Raises:
     ValueError: the split is empty.
   """
   if not order.size:
     raise ValueError(f'the split {split!r} of {order.task!r} has no examples')
-  end = 2**62 if num_epochs is None else num_epochs * order.size
-  positions = tf.data.Dataset.range(shard if start is None else start, end, num_shards)
 
-  def read(chunk):
-    return source.read(split, order.records(chunk)), order.seeds(chunk)
+  def read_chunk(chunk):
+    return *_read(source, split, order.records(chunk)), order.seeds(chunk)
 
   def fetch(chunk):
-    stored, seeds = tf.numpy_function(read, [chunk], (tf.string, tf.int32), stateful=False)
-    return tf.ensure_shape(stored, [None]), tf.ensure_shape(seeds, [None, 2]), chunk
+    types = (tf.string, tf.string, tf.int32)
+    stored, faults, seeds = tf.numpy_function(read_chunk, [chunk], types, stateful=False)
+    shapes = [None], [None], [None, 2]
+    return *map(tf.ensure_shape, (stored, faults, seeds), shapes), chunk
 
-  def decode(stored, seed, position):
+  def decode(stored, fault, seed, position):
+    with tf.control_dependencies([tf.debugging.Assert(fault == '', [fault])]):
+      stored = tf.identity(stored)
     return {**source.decode(split, stored), SEED: seed, POSITION: position}
 
   stored = positions.batch(CHUNK).map(fetch).prefetch(2).unbatch()
   return stored.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _read(source, split, records):
+  """(stored records, what is wrong with each); what fails together is read one by one."""
+  try:
+    return source.read(split, records), _objects([b''] * len(records))
+  except Exception as error:  # whatever a reader raises; where every record fails, the run ends
+    if len(records) == 1:
+      return _objects([b'']), _objects([str(error).encode() or b'unreadable'])
+    parts = [_read(source, split, records[i : i + 1]) for i in range(len(records))]
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+@tf.autograph.experimental.do_not_convert
+def numbered(
+  records: tf.data.Dataset,
+  order: Order,
+  wanted: Callable[[tf.Tensor], tf.Tensor],
+  last: tf.Tensor,
+) -> tf.data.Dataset:
+  """As `read`, of records that come one after the other and cannot be sought.
+
+  Args:
+    records: in their own order.
+    order: gives the seeds.
+    wanted: int64 position -> whether it is.
+    last: position after which nothing is wanted.
+  """
+
+  def seed(position):
+    made = tf.numpy_function(lambda p: order.seeds(p[None])[0], [position], tf.int32, False)
+    return tf.ensure_shape(made, [2])
+
+  chosen = records.enumerate().take_while(lambda position, record: position <= last)
+  chosen = chosen.filter(lambda position, record: wanted(position))
+  return chosen.map(lambda p, record: {**record, SEED: seed(p), POSITION: p})

@@ -37,11 +37,11 @@ ROWS = {
       'train_state', 'checkpoint_config', 'checkpoints', 'legacy_checkpoints', 'models', 'loggers',
     )
   },
-  't5x.ordering': Row(1, 'tf'),
-  't5x.stream': Row(2, 'tf'),
-  't5x.task_examples': Row(2, 'tf'),
-  't5x.eval_batches': Row(2, 'tf'),
-  't5x.input_pipeline': Row(2, 'tf'),
+  **{f't5x.{name}': Row(1, 'tf') for name in ('ordering', 'read_ahead', 'record_files')},
+  **{
+    f't5x.{name}': Row(2, 'tf')
+    for name in ('stream', 'task_examples', 'shards', 'eval_batches', 'input_pipeline')
+  },
   't5x.gin_utils': Row(2, 'gin'),
   't5x.bindings': Row(2, 'gin'),
   't5x.preflight': Row(2, 'gin'),

@@ -49,7 +49,7 @@ TEXT_ALONE = ('flan2', 'dolly', 'alpaca')
 
 
 def dataset_of(task):
-  name = task.source.tfds_name.split('/')[0].split(':')[0]
+  name = task.source.name.split('/')[0].split(':')[0]
   return 'flan2' if name.startswith('flan2') else name
 
 

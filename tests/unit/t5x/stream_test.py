@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +6,6 @@ import tensorflow as tf
 
 from t5x import stream
 from t5x.ordering import MixingSchedule, Order
-from t5x.stream import Cursor, Place
 
 
 @pytest.mark.parametrize('size', [1, 2, 5, 64, 1000])
@@ -87,51 +85,6 @@ def test_a_schedule_refuses_counts_and_rates_that_cannot_be():
     MixingSchedule([1, 0])
 
 
-def advance(cursor, tasks, positions, window=1):
-  cursor.advance(np.array(tasks), np.array(positions), {'a': window, 'b': window})
-
-
-def test_a_cursor_counts_the_examples_of_the_last_record():
-  cursor = Cursor.start(num_tasks=2, num_shards=1)
-  # Record 0 of task a gave two examples, record 1 none, record 2 three.
-  advance(cursor, [0, 1, 0, 0], [0, 0, 0, 2])
-  assert cursor.places == [[Place(2, taken=1), Place(0, taken=1)]]
-  advance(cursor, [0, 0, 1, 1], [2, 2, 0, 1])
-  assert (cursor.examples, cursor.mixed) == (8, [5, 3])
-  assert cursor.places == [[Place(2, taken=3), Place(1, taken=1)]]
-
-
-def test_a_cursor_knows_where_the_next_window_begins():
-  cursor = Cursor.start(num_tasks=1, num_shards=1)
-  # Positions 0 0 1 | 1 1 1 | 1 2 ..., each window of three shuffled.
-  advance(cursor, [0, 0], [1, 0], window=3)
-  assert cursor.places == [[Place(0, taken=0, done=2, last=1, count=1)]]
-  advance(cursor, [0], [0], window=3)
-  assert cursor.places == [[Place(1, taken=1)]]
-  advance(cursor, [0, 0, 0], [1, 1, 1], window=3)
-  assert cursor.places == [[Place(1, taken=4)]]
-  advance(cursor, [0, 0], [2, 1], window=3)
-  assert cursor.places == [[Place(1, taken=4, done=2, last=2, count=1)]]
-
-
-def test_a_cursor_comes_back_from_json():
-  cursor = Cursor.start(num_tasks=1, num_shards=2)
-  advance(cursor, [0, 0], [2, 1], window=3)
-  assert Cursor.from_json(json.loads(json.dumps(dataclasses.asdict(cursor)))) == cursor
-
-
-def test_a_cursor_keeps_the_shards_apart():
-  cursor = Cursor.start(num_tasks=1, num_shards=2)
-  advance(cursor, [0, 0, 0, 0], [0, 2, 1, 3])
-  assert cursor.places == [[Place(2, taken=1)], [Place(3, taken=1)]]
-
-
-def test_a_cursor_refuses_a_task_that_changes_the_order():
-  cursor = Cursor.start(num_tasks=1, num_shards=1)
-  with pytest.raises(ValueError, match="'a' change the order"):
-    advance(cursor, [0, 0], [3, 2])
-
-
 class Numbers:
   """A source whose record i is the text of i."""
 
@@ -152,7 +105,7 @@ class Numbers:
 def test_records_are_read_from_any_position_on():
   source = Numbers(5)
   order = Order('task', 5, seed=0, shuffle=True)
-  dataset = stream.read_in_order(source, 'train', order, start=8)
+  dataset = stream.read(source, 'train', order, tf.data.Dataset.range(8, 100))
   got = [(int(ex['number']), int(ex[stream.POSITION])) for ex in dataset.take(9)]
   want = order.records(np.arange(8, 17)).tolist()
   assert got == list(zip(want, range(8, 17), strict=True))
@@ -164,14 +117,14 @@ def test_shards_share_out_the_records_of_an_epoch():
   seen = [
     int(ex['number'])
     for shard in range(3)
-    for ex in stream.read_in_order(source, 'train', order, shard=shard, num_shards=3, num_epochs=1)
+    for ex in stream.read(source, 'train', order, tf.data.Dataset.range(shard, 7, 3))
   ]
   assert sorted(seen) == list(range(7))
 
 
 def test_an_empty_split_is_refused():
   with pytest.raises(ValueError, match='no examples'):
-    stream.read_in_order(Numbers(0), 'train', Order('task', 0, 0, True))
+    stream.read(Numbers(0), 'train', Order('task', 0, 0, True), tf.data.Dataset.range(1))
 
 
 def test_missing_files_name_the_command_that_builds_them(tmp_path):
