@@ -4,6 +4,7 @@ A path or the bytes of a file come in. What cannot be used is a `MediaError` tha
 `load_spectrograms` answers None with a warning where there is no such file, as the original does.
 """
 
+import importlib.util
 import io
 import math
 import pathlib
@@ -15,7 +16,7 @@ import soundfile
 
 from t5x.examples.unified_io import config
 from t5x.examples.unified_io.data import spectrogram
-from t5x.examples.unified_io.media import sources
+from t5x.examples.unified_io.media import containers, sources
 
 # Read beyond the part that is asked for, so that the resampler's end lies behind it.
 EXTRA_SECONDS = 1
@@ -31,8 +32,8 @@ class Sound(NamedTuple):
 def read(source: sources.Source, max_seconds: float | None = None) -> Sound:
   """Reads a sound as mono at 16 kHz: channels are averaged, the rate is changed by soxr.
 
-  What libsndfile does not know (m4a, mp4, webm, mkv) is decoded by FFmpeg, which needs the extra
-  `data` (PyAV).
+  What libsndfile does not know (m4a, mp4, webm, mkv) is decoded by FFmpeg, if PyAV (of the extra
+  `data`) is installed.
 
   Args:
     source: path or bytes.
@@ -48,6 +49,8 @@ def read(source: sources.Source, max_seconds: float | None = None) -> Sound:
     sound = _read_by_ffmpeg(source, max_seconds)
   if not len(sound.wave):
     raise sources.MediaError(f'{sources.name_of(source)}: the sound has no samples')
+  if not np.isfinite(sound.wave).all():
+    raise sources.MediaError(f'{sources.name_of(source)}: samples of the sound are no numbers')
   return sound
 
 
@@ -61,8 +64,11 @@ def _read_by_soundfile(file: str | io.BytesIO, max_seconds: float | None) -> Sou
 
 
 def _read_by_ffmpeg(source: sources.Source, max_seconds: float | None) -> Sound:
-  from t5x.examples.unified_io.media import containers
-
+  if importlib.util.find_spec('av') is None:
+    raise sources.MediaError(
+      f'{sources.name_of(source)} is no sound that libsndfile can read; `pip install av` (extra '
+      '`data`) lets FFmpeg try'
+    )
   with containers.opened(source) as container:
     wave = containers.read_audio(container, max_seconds)
     if wave is None:

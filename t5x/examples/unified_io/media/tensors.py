@@ -36,6 +36,7 @@ _AUDIO_TARGET = {
 }
 
 
+@tf.autograph.experimental.do_not_convert
 def audio_fields(source: tf.Tensor, max_segments: int = 1, *, is_path: bool) -> Fields:
   """`audio.fields_from_audio`.
 
@@ -48,11 +49,13 @@ def audio_fields(source: tf.Tensor, max_segments: int = 1, *, is_path: bool) -> 
   return _call('audio', lambda s: audio.fields_from_audio(s, max_segments), source, is_path, specs)
 
 
+@tf.autograph.experimental.do_not_convert
 def audio_target_fields(source: tf.Tensor, *, is_path: bool) -> Fields:
   """`audio.target_from_audio`; see `audio_fields`."""
   return _call('audio', audio.target_from_audio, source, is_path, _AUDIO_TARGET)
 
 
+@tf.autograph.experimental.do_not_convert
 def video_fields(
   source: tf.Tensor,
   num_frames: int,
