@@ -18,15 +18,13 @@ import seqio
 import tensorflow as tf
 
 from t5x.examples.unified_io import config
-from t5x.examples.unified_io.data import geometry
+from t5x.examples.unified_io.data import geometry, resizing
 
 Example = dict[str, Any]
 Size = geometry.Size
 STREAM = 'stream/'  # keys of the stream's bookkeeping: they pass through every preprocessor
 SEED_KEY = 'stream/seed'  # int32 [2]
-RESIZE_METHODS = (
-  'area', 'bicubic', 'bilinear', 'gaussian', 'lanczos3', 'lanczos5', 'mitchellcubic', 'nearest',
-)  # fmt: skip
+RESIZE_METHODS = resizing.METHODS
 
 
 # ---- Random draws --------------------------------------------------------------------------------
@@ -126,21 +124,6 @@ def decode_image(image: tf.Tensor) -> tf.Tensor:
   return tf.io.decode_image(image, channels=3, expand_animations=False)
 
 
-def resize(image: tf.Tensor, size: tf.Tensor, method: str) -> tf.Tensor:
-  """Antialiased resize of [h, w, c] or [t, h, w, c], in [0, 1]; integers become float32."""
-
-  def resized():
-    return tf.cast(tf.image.resize(image, size, method, antialias=True), tf.float32)
-
-  if method == 'bilinear':  # of the size it has already, a picture stays as it is
-    is_same = tf.reduce_all(tf.shape(image)[-3:-1] == size)
-    made = tf.cond(is_same, lambda: tf.cast(image, tf.float32), resized)
-  else:
-    made = resized()
-  made = made if image.dtype.is_floating else made * (1 / image.dtype.max)
-  return tf.clip_by_value(made, 0.0, 1.0)
-
-
 def resize_and_pad(
   image: tf.Tensor,
   output_size: Size,
@@ -192,14 +175,16 @@ def resize_and_pad(
     )
   else:
     place = geometry.fit(source, output_size)
+  resize = functools.partial(
+    resizing.resize, image, place.scaled, offset=place.offset, shown=place.shown
+  )
   if resize_method == 'random' and do_random_scale:
-    one_of = [functools.partial(resize, image, place.scaled, m) for m in RESIZE_METHODS]
+    one_of = [functools.partial(resize, method) for method in RESIZE_METHODS]
     resized = tf.switch_case(draw_index(seeds[4], len(one_of)), one_of)
   else:
-    method = 'bilinear' if resize_method == 'random' else resize_method
-    resized = resize(image, place.scaled, method)
+    resized = resize('bilinear' if resize_method == 'random' else resize_method)
   resized.set_shape([*image.shape[:-3], None, None, image.shape[-1]])
-  canvas = place.crop_and_pad(resized, pad_value)
+  canvas = place.onto_canvas(resized, pad_value)
   canvas = tf.ensure_shape(canvas, [*image.shape[:-3], *output_size, image.shape[-1]])
   image_mask = tf.ensure_shape(place.mask(), output_size)
   if image.shape.rank == 4:

@@ -44,10 +44,12 @@ class Geometry(NamedTuple):
     lead = [0] * (image.shape.rank - 3)
     begin = tf.concat([lead, self.offset, [0]], 0)
     size = tf.concat([[-1] * len(lead), self.shown, [-1]], 0)
-    paddings = tf.pad(self._paddings(), [[len(lead), 1], [0, 0]])
-    return tf.pad(
-      tf.slice(image, begin, size), paddings, constant_values=tf.cast(value, image.dtype)
-    )
+    return self.onto_canvas(tf.slice(image, begin, size), value)
+
+  def onto_canvas(self, window: tf.Tensor, value: float = 0) -> tf.Tensor:
+    """What is cut out of the scaled picture, [..., shown, channels] -> [..., canvas, channels]."""
+    paddings = tf.pad(self._paddings(), [[window.shape.rank - 3, 1], [0, 0]])
+    return tf.pad(window, paddings, constant_values=tf.cast(value, window.dtype))
 
   def move_boxes(self, boxes: tf.Tensor) -> tf.Tensor:
     """Boxes [n, 4] in pixels of the source -> in pixels of the canvas, cut off at its edges."""
