@@ -37,7 +37,9 @@ class Geometry(NamedTuple):
       & (tf.range(self.canvas[axis]) < self.pad[axis] + self.shown[axis])
       for axis in (0, 1)
     )
-    return tf.cast(rows[:, None] & cols[None], tf.int32)
+    # Each row is one of two: copied, which costs a quarter of multiplying rows by columns.
+    row = tf.cast(cols, tf.int32)
+    return tf.gather(tf.stack([tf.zeros_like(row), row]), tf.cast(rows, tf.int32))
 
   def crop_and_pad(self, image: tf.Tensor, value: float = 0) -> tf.Tensor:
     """[..., scaled height, scaled width, channels] -> [..., canvas, channels]."""
@@ -48,8 +50,11 @@ class Geometry(NamedTuple):
 
   def onto_canvas(self, window: tf.Tensor, value: float = 0) -> tf.Tensor:
     """What is cut out of the scaled picture, [..., shown, channels] -> [..., canvas, channels]."""
-    paddings = tf.pad(self._paddings(), [[window.shape.rank - 3, 1], [0, 0]])
-    return tf.pad(window, paddings, constant_values=tf.cast(value, window.dtype))
+    *lead, height, width, channels = tf.unstack(tf.shape(window))
+    rows = tf.reshape(window, [*lead, height, width * channels])  # whole rows are filled faster
+    paddings = tf.pad(self._paddings() * [[1], [channels]], [[len(lead), 0], [0, 0]])
+    canvas = tf.pad(rows, paddings, constant_values=tf.cast(value, window.dtype))
+    return tf.reshape(canvas, [*lead, *tf.unstack(self.canvas), channels])
 
   def move_boxes(self, boxes: tf.Tensor) -> tf.Tensor:
     """Boxes [n, 4] in pixels of the source -> in pixels of the canvas, cut off at its edges."""

@@ -93,13 +93,6 @@ def test_training_without_augmentation_is_evaluation():
   np.testing.assert_array_equal(plain, trained)
 
 
-@pytest.mark.parametrize('method', data_utils.RESIZE_METHODS)
-def test_every_kernel_keeps_an_even_grey_even(method):
-  grey = tf.fill([5, 7, 3], tf.constant(100, tf.uint8))
-  image = data_utils.resize(grey, tf.constant([9, 4]), method)
-  np.testing.assert_allclose(image, 100 / 255, atol=1e-6)
-
-
 def test_bytes_of_pictures_are_decoded_to_three_channels():
   grey = tf.io.encode_png(tf.fill([2, 3, 1], tf.constant(7, tf.uint8)))
   assert data_utils.decode_image(grey).shape == (2, 3, 3)

@@ -35,12 +35,12 @@ class HistoryInput(patches.PatchInput):
     if positions is not None:
       shape = [lengths['num_frames'], wanted]
       return {
-        'input': self._normalise_patches(tf.ensure_shape(values, [*shape, width])),
+        'input': self.normalise(tf.ensure_shape(values, [*shape, width])),
         'mask': tf.ensure_shape(tf.cast(mask, tf.int32), shape),
         'pos_ids': tf.ensure_shape(tf.cast(positions, tf.int32), shape),
       }
     values = tf.ensure_shape(values, [None, grid.height, grid.width, self.spec.channels])
-    cut = patches.cut_patches(self.normalise(values), grid)
+    cut = self.normalise(patches.cut_patches(values, grid))
     mask = tf.ensure_shape(patches.patch_mask(mask, grid, rank=2), [None, grid.count])
     if wanted < grid.count:
       positions = _sample_frames(mask, wanted, patches.seed_of(seed, name))

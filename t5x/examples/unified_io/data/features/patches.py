@@ -88,13 +88,8 @@ class PatchInput:
     self.spec = spec
 
   def normalise(self, values: tf.Tensor) -> tf.Tensor:
-    """Values whose last axis is the channel -> what the network was trained on."""
+    """Patches [..., patch_dim] -> what the network was trained on."""
     raise NotImplementedError
-
-  def _normalise_patches(self, patches: tf.Tensor) -> tf.Tensor:
-    shape = tf.shape(patches)
-    values = tf.reshape(patches, tf.concat([shape[:-1], [-1, self.spec.channels]], 0))
-    return tf.ensure_shape(tf.reshape(self.normalise(values), shape), patches.shape)
 
   def preprocess(self, example: Example, lengths: Lengths, seed: tf.Tensor) -> dict[str, tf.Tensor]:
     """Stage 2: `input` [n, values of a patch], `mask` [n], `pos_ids` [n].
@@ -112,12 +107,12 @@ class PatchInput:
     if positions is not None:
       shape = [wanted, self.spec.patch_dim]
       return {
-        'input': self._normalise_patches(tf.ensure_shape(values, shape)),
+        'input': self.normalise(tf.ensure_shape(values, shape)),
         'mask': tf.ensure_shape(tf.cast(mask, tf.int32), [wanted]),
         'pos_ids': tf.ensure_shape(tf.cast(positions, tf.int32), [wanted]),
       }
     values = tf.ensure_shape(values, [grid.height, grid.width, self.spec.channels])
-    patches = cut_patches(self.normalise(values), grid)
+    patches = self.normalise(cut_patches(values, grid))
     mask = tf.ensure_shape(patch_mask(mask, grid), [grid.count])
     positions = tf.range(wanted)
     if wanted < grid.count:
