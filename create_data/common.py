@@ -1,17 +1,23 @@
-"""What everything that makes data shares: JSON files, pictures, boxes and worker processes."""
+"""What everything that makes data shares: files, boxes, classes and worker processes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import concurrent.futures
+import contextlib
 import dataclasses
-import io
 import json
+import math
 import multiprocessing
 import os
 import pathlib
+import signal
 import sys
+import threading
 from typing import Any
+import uuid
 
-from PIL import Image
 import tqdm
+
+SHOWN = 100  # complaints on the screen; all of them are in the file beside the data
 
 
 class BrokenRecordError(ValueError):
@@ -20,61 +26,82 @@ class BrokenRecordError(ValueError):
 
 @dataclasses.dataclass
 class Problems:
-  """Counts and prints what was skipped."""
+  """What was skipped: every message is kept, the first ones are printed."""
 
-  count: int = 0
+  messages: list[str] = dataclasses.field(default_factory=list)
+  _shown: int = 0
 
   def report(self, message: str) -> None:
-    self.count += 1
-    tqdm.tqdm.write(f'skipped: {message}', file=sys.stderr)
+    """Keeps a message, and shows it."""
+    self.messages.append(message)
+    self.show(message)
+
+  def show(self, message: str) -> None:
+    """Prints a message, unless there were many."""
+    self._shown += 1
+    if self._shown <= SHOWN:
+      tqdm.tqdm.write(f'skipped: {message}', file=sys.stderr)
+    elif self._shown == SHOWN + 1:
+      tqdm.tqdm.write('skipped: more; the list beside the data will have all', file=sys.stderr)
 
 
-def read_json(path: pathlib.Path) -> Any:
-  """The content of a JSON file; a missing or broken file is named in the error."""
+def read_json(path: pathlib.Path, without: Collection[str] = ()) -> Any:
+  """The content of a JSON file; a missing or broken file is named in the error.
+
+  Args:
+    path: the file.
+    without: keys that are left out wherever they stand, to save memory.
+  """
   if not path.is_file():
     beside = sorted(p.name for p in path.parent.glob('*.json')) if path.parent.is_dir() else []
     raise FileNotFoundError(
       f'{path} does not exist; JSON files beside it: {beside or "none"}. Check the folders given.'
     )
+
+  def kept(found: dict) -> dict:
+    for key in without:
+      found.pop(key, None)
+    return found
+
   try:
-    return json.loads(path.read_text(encoding='utf-8'))
-  except json.JSONDecodeError as error:
+    text = path.read_text(encoding='utf-8')
+    return json.loads(text, object_hook=kept if without else None)
+  except (UnicodeDecodeError, json.JSONDecodeError) as error:
     raise ValueError(f'{path} is no valid JSON ({error}); download or write it again') from error
 
 
 def write_json(path: pathlib.Path, content: Any, *, indent: int | None = None) -> None:
   """Writes a JSON file whole or not at all, its folder included."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-  partial.write_text(
-    json.dumps(content, ensure_ascii=False, indent=indent) + '\n', encoding='utf-8'
-  )
+  text = json.dumps(content, ensure_ascii=False, indent=indent) + '\n'
+  write_whole(path, text.encode())
+
+
+def write_whole(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file whole or not at all, whatever stops the process or the machine."""
+  partial = partial_name(path)
+  partial.write_bytes(content)
+  put_in_place(partial, path)
+
+
+def partial_name(path: pathlib.Path) -> pathlib.Path:
+  """A name beside `path` that no other process has."""
+  return path.with_name(f'{path.name}.{uuid.uuid4().hex}.partial')
+
+
+def put_in_place(partial: pathlib.Path, path: pathlib.Path) -> None:
+  """Gives a file that is written to its end its name for good."""
+  with partial.open('rb') as file:
+    os.fsync(file.fileno())
   partial.replace(path)
 
 
-def read_picture(path: pathlib.Path, name: str) -> tuple[bytes, int, int]:
-  """The encoded bytes of a picture with its height and width in pixels.
-
-  The picture is decoded once to know that it is whole. Grey and RGB files stay as they are, other
-  modes become RGB PNG, because readers ask for three channels.
-
-  Raises:
-    BrokenRecordError: The file is missing or cannot be decoded.
-  """
+def is_text(value: Any) -> bool:
+  """Text that can be written: JSON may hold halves of characters."""
   try:
-    encoded = path.read_bytes()
-    with Image.open(io.BytesIO(encoded)) as picture:
-      mode, (width, height) = picture.mode, picture.size
-      if mode in ('RGB', 'L'):
-        picture.draft(mode, (1, 1))  # JPEG: an eighth of the work, a cut file shows all the same
-        picture.load()
-      else:
-        buffer = io.BytesIO()
-        picture.convert('RGB').save(buffer, 'PNG')
-        encoded = buffer.getvalue()
-  except (OSError, SyntaxError, ValueError) as error:
-    raise BrokenRecordError(f'{name}: picture {path} cannot be read ({error})') from error
-  return encoded, height, width
+    return isinstance(value, str) and value.encode() is not None
+  except UnicodeEncodeError:
+    return False
 
 
 def normalised_box(annotation: Mapping[str, Any], height: int, width: int) -> list[float]:
@@ -89,7 +116,8 @@ def normalised_box(annotation: Mapping[str, Any], height: int, width: int) -> li
   name = f'annotation {annotation.get("id")} of image {annotation.get("image_id")}'
   try:
     x, y, w, h = (float(value) for value in annotation['bbox'])
-    float(annotation['area'])
+    if not math.isfinite(float(annotation['area'])):
+      raise ValueError(annotation['area'])
   except (KeyError, TypeError, ValueError) as error:
     raise BrokenRecordError(f'{name}: no area or no box of four numbers ({error!r})') from error
   right, bottom = x + w, y + h
@@ -122,19 +150,39 @@ def add_categories(
       )
 
 
-class Workers:
-  """`with Workers(2) as run:` -> run(function, items), in order, in that many processes."""
+@contextlib.contextmanager
+def workers(count: int) -> Iterator[Callable[[Callable, Iterable], Iterator]]:
+  """`with workers(2) as run:` -> run(function, items), in order, in that many processes.
 
-  def __init__(self, workers: int):
-    if workers < 1:
-      raise ValueError(f'{workers} worker processes asked for; give 1 or more')
-    # Spawned, because a forked child of a process with threads (TensorFlow, JAX) may hang.
-    self._pool = multiprocessing.get_context('spawn').Pool(workers) if workers > 1 else None
+  Raises:
+    ChildProcessError: One of them was killed.
+    ValueError: Fewer than one are asked for.
+  """
+  if count < 1:
+    raise ValueError(f'{count} worker processes asked for; give 1 or more')
+  if count == 1:
+    yield map
+    return
+  # Spawned, because a forked child of a process with threads (TensorFlow, JAX) may hang.
+  context = multiprocessing.get_context('spawn')
+  pool = concurrent.futures.ProcessPoolExecutor(count, context, _follow_parent)
+  try:
+    yield pool.map
+  except concurrent.futures.BrokenExecutor as error:
+    raise ChildProcessError(
+      'a worker process was killed (out of memory?); what is finished is kept, so give the same '
+      'command again, with fewer workers if memory is short'
+    ) from error
+  finally:
+    pool.shutdown(cancel_futures=True)  # what has begun is finished
 
-  def __enter__(self) -> Callable[[Callable, Iterable], Iterator]:
-    return self._pool.imap if self._pool else map
 
-  def __exit__(self, kind: type | None, *_: object) -> None:
-    if self._pool:
-      self._pool.terminate() if kind else self._pool.close()
-      self._pool.join()
+def _follow_parent() -> None:
+  """A worker ends with the process that started it, and leaves Ctrl-C to it."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+  def end() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+  threading.Thread(target=end, daemon=True).start()

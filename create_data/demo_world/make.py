@@ -242,7 +242,7 @@ def make(out: pathlib.Path, config: WorldConfig, *, workers: int = 1) -> dict[st
     'photos': photos.write(photographs, out / 'coco' / 'photos2017', FIRST_ID['photos'])
   }
   checksums, taken = {}, set()
-  with common.Workers(workers) as run:
+  with common.workers(workers) as run:
     for split in ('test', 'val', 'train'):  # a later one avoids the scenes of those before it
       size, digest, signatures = config.size(split), hashlib.sha256(), []
       tasks = [(split, i, min(i + CHUNK, size)) for i in range(0, size, CHUNK)]

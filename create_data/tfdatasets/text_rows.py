@@ -7,7 +7,6 @@ itself.
 
 from collections.abc import Iterator, Sequence
 import functools
-import hashlib
 import importlib
 import json
 import pathlib
@@ -15,6 +14,7 @@ import types
 from typing import Any, NamedTuple
 
 from create_data import common
+from create_data.tfdatasets import manifest
 
 SUFFIXES = ('.parquet', '.jsonl', '.json')  # what is read of a folder: the first form it has
 _SAVED = ('dataset_dict.json', 'state.json')  # marks of a folder that `datasets` saved
@@ -90,18 +90,14 @@ def find(source: pathlib.Path | None, hub_name: str, rows_per_part: int) -> Sour
   if not parts:
     raise ValueError(f'{source} has no row')
   root = source if source.is_dir() else source.parent
-  return Source(parts, {path.relative_to(root).as_posix(): checksum(path) for path in files})
+  return Source(
+    parts, {path.relative_to(root).as_posix(): manifest.checksum(path) for path in files}
+  )
 
 
 def read(part: Part) -> Iterator[Row]:
   """The rows of a part, in order."""
   return _READERS[part.form](part)
-
-
-def checksum(path: pathlib.Path) -> str:
-  """SHA-256 of a file, in hex."""
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _files(source):
@@ -241,7 +237,7 @@ def _find_table(form, location, rows_per_part):
   if not parts:
     raise ValueError(f'{location} has no row')
   files = [pathlib.Path(entry['filename']) for entry in table.cache_files]
-  return Source(parts, {path.name: checksum(path) for path in files})
+  return Source(parts, {path.name: manifest.checksum(path) for path in files})
 
 
 def _read_table(part: Part) -> Iterator[Row]:

@@ -8,7 +8,7 @@ hub, which is asked where SOURCE is not given.
 
 from collections.abc import Sequence
 
-from create_data.tfdatasets import text_dataset, text_main
+from create_data.tfdatasets import command, text_dataset
 
 DATASET = text_dataset.TextDataset(
   name='dolly',
@@ -19,7 +19,7 @@ DATASET = text_dataset.TextDataset(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-  text_main.run(DATASET, text_main.parser(__doc__).parse_args(arguments))
+  command.run_text(DATASET, command.text_parser(__doc__).parse_args(arguments))
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ conceptofmind/KIND_submix_original on Hugging Face's hub, which is asked where S
 
 from collections.abc import Sequence
 
-from create_data.tfdatasets import text_dataset, text_main
+from create_data.tfdatasets import command, text_dataset
 
 KINDS = ('Flan2021', 'T0', 'NIv2', 'CoT', 'Dialog')
 
@@ -24,8 +24,8 @@ def dataset(kind: str) -> text_dataset.TextDataset:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-  parsed = text_main.parser(__doc__, KINDS).parse_args(arguments)
-  text_main.run(dataset(parsed.kind), parsed)
+  parsed = command.text_parser(__doc__, KINDS).parse_args(arguments)
+  command.run_text(dataset(parsed.kind), parsed)
 
 
 if __name__ == '__main__':

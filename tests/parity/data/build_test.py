@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from create_data.tfdatasets import records, text_shards
+from create_data.tfdatasets import manifest, records
 from create_data.tfdatasets.alpaca import build as alpaca
 from create_data.tfdatasets.coco_all import build as coco_all
+from create_data.tfdatasets.coco_all import examples as coco_examples
 from create_data.tfdatasets.flan import build as flan
 from tests.parity import harness
 from tests.parity.data import coco_files
@@ -22,7 +23,9 @@ from tests.parity.data import coco_files
 # tensorflow_datasets asks protobuf in an outdated way when it reads a dataset's metadata.
 pytestmark = pytest.mark.filterwarnings(r'ignore:label\(\) is deprecated:DeprecationWarning')
 
-NOT_THERE = (text_shards.SUMS, text_shards.SOURCE, 'class_names.json')  # of ours alone
+NOT_THERE = (  # of ours alone
+  manifest.SUMS, manifest.SOURCE, manifest.SHARDS, manifest.SKIPPED, 'class_names.json',
+)  # fmt: skip
 
 
 def described(feature, want):
@@ -93,11 +96,11 @@ def read(folder):
 def build_text(case, dataset, tmp_path):
   path = tmp_path / 'rows.json'
   path.write_text(json.dumps(case.config[case.config['input_field']]), encoding='utf-8')
-  folder, skipped = text_shards.build(dataset, tmp_path / 'tfds', path)
-  assert skipped == 0
+  built = dataset.build(tmp_path / 'tfds', path)
+  assert built.skipped == 0
   case.given('input_field', case.config['input_field'])
   case.exact('source', dataset.hub_name, case.config['source'])
-  return folder
+  return built.folder
 
 
 @pytest.mark.parametrize('path', harness.cases('data/i_build', 'alpaca*'))
@@ -135,7 +138,7 @@ def test_datasets_lie_where_their_readers_look(path):
     c.exact('flan_sources', sources, c.config['flan_sources'])
     names = [dataset.name for dataset in made.values()]
     c.exact('flan_task_names', names, c.config['flan_task_names'])
-    coco = f'{coco_all.NAME}/{coco_all.VERSION}'
+    coco = f'{coco_examples.DATASET.name}/{coco_examples.DATASET.version}'
     ours = {f'{dataset.name}/{dataset.version}' for dataset in (*made.values(), alpaca.DATASET)}
     kept = {d for d in c.config['dirs'] if not d.startswith(('FLANv2-', f'{coco}/', 'coco/'))}
     assert ours | {coco} == kept | {f'{name}/1.0.0' for name in names}
@@ -167,13 +170,13 @@ def test_coco_all_is_the_originals(path, tmp_path):
   with harness.case(path) as c:
     c.given('source')
     raw = coco_files.CocoFiles(c.config['source']['case'])
-    folder, skipped = build_coco(raw.write(tmp_path))
-    assert skipped == 0
-    builder, splits = read(folder)
-    compare_dataset(c, builder, '/'.join(folder.parts[-2:]), splits)
+    built = build_coco(raw.write(tmp_path))
+    assert built.skipped == 0
+    builder, splits = read(built.folder)
+    compare_dataset(c, builder, '/'.join(built.folder.parts[-2:]), splits)
     # The original prepares COCO once more inside its own folder.
     nested = {'coco', 'downloads'}
-    assert set(shard_names(folder)) == set(c.config['dataset']['files']) - nested
+    assert set(shard_names(built.folder)) == set(c.config['dataset']['files']) - nested
     c.fixed('dataset/files', 'data-37')
     ordered = compare_examples(c, splits, 'image/filename')
     compare_pictures(c, ordered)
@@ -189,16 +192,16 @@ def test_incomplete_pictures_are_skipped_and_missing_files_refused(path, tmp_pat
       edit = row['edit']
       folder = raw.write(tmp_path / str(i), raw.edited(edit))
       try:
-        built, skipped = build_coco(folder)
+        built = build_coco(folder)
       except (OSError, ValueError):
         built = None
       if edit['op'] != 'remove':
         c.exact(f'rows/{i}/raises', built is None, row['raises'] is not None)
         continue
-      examples = [example for rows in read(built)[1].values() for example in rows]
+      examples = [example for rows in read(built.folder)[1].values() for example in rows]
       names = [example['image/filename'].decode() for example in examples]
       assert sorted(names) == sorted(list(raw.pictures().values())[edit['pictures'] :])
-      assert skipped == edit['pictures']
+      assert built.skipped == edit['pictures']
       c.fixed(f'rows/{i}/raises', 'data-37')
 
 
@@ -234,7 +237,7 @@ def test_pictures_and_objects_are_those_of_the_public_dataset(path, tmp_path, pu
     # Our build takes its pictures from there and reads the same objects.
     for split in ('train2017', 'val2017'):
       shutil.rmtree(folder / split)
-    ours = read(build_coco(folder)[0])[1]
+    ours = read(build_coco(folder).folder)[1]
     for split, examples in ours.items():
       public = {example['image/filename']: example for example in splits[split]}
       assert len(examples) == len(public)

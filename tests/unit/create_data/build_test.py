@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from create_data.tfdatasets import records
+from create_data.tfdatasets import execution
+from create_data.tfdatasets import parts as parts_lib
 from create_data.tfdatasets.coco_all import build as coco_build
+from create_data.tfdatasets.coco_all import examples as coco_examples
 from create_data.tfdatasets.refcoco import build as refcoco_build
 from tests.testdata import tiny_world
 
@@ -49,9 +51,10 @@ def world(tmp_path):
 
 
 def build_coco(world, splits=SPLITS, **options):
-  return coco_build.build(
+  built = coco_build.build(
     world.parent / 'tfds', world / 'vqa', world / 'coco', splits=splits, **options
   )
+  return built.folder, built.skipped
 
 
 def file_names(root, split='train'):
@@ -86,7 +89,7 @@ def test_a_record_holds_the_picture_with_all_that_is_known_of_it(built):
 
 
 def test_the_features_are_those_of_the_specification():
-  features = coco_build.FEATURES
+  features = coco_examples.DATASET.features
   assert {k: (v.shape, v.np_dtype) for k, v in features['objects'].items()} == {
     'area': ((None,), np.int64),
     'bbox': ((None, 4), np.float32),
@@ -271,14 +274,13 @@ def test_pictures_are_taken_from_the_public_tfds_dataset_where_no_folder_has_the
   assert file_names(path.parents[1]) == [f'{TRAIN + i:012d}.png' for i in range(4)]
 
 
-def test_a_failing_build_leaves_the_old_dataset_and_no_rest(world):
+def test_a_failing_build_leaves_the_old_dataset(world):
   folder, _ = build_coco(world)
   for path in (world / 'coco' / 'val2017').iterdir():
     path.write_bytes(b'no picture')
-  with pytest.raises(ValueError, match="split 'validation' has no usable picture"):
+  with pytest.raises(ValueError, match="split 'validation' has no usable example"):
     build_coco(world)
   assert len(file_names(folder.parents[1], 'validation')) == 4
-  assert [path.name for path in folder.parent.iterdir()] == ['1.0.1']
 
 
 def test_categories_that_contradict_each_other_are_refused(world):
@@ -291,7 +293,7 @@ def test_categories_that_contradict_each_other_are_refused(world):
 
 
 def test_shards_are_cut_by_number_and_keep_the_order(world, monkeypatch):
-  monkeypatch.setattr(records, 'SHARD_PICTURES', 3)
+  monkeypatch.setattr(parts_lib, 'PICTURES_PER_SHARD', 3)
   folder, _ = build_coco(world)
   assert sorted(path.name for path in folder.glob('*train*')) == [
     'coco_all-train.array_record-00000-of-00002',
@@ -301,18 +303,17 @@ def test_shards_are_cut_by_number_and_keep_the_order(world, monkeypatch):
 
 
 def test_two_processes_write_what_one_writes(built, tmp_path, monkeypatch):
-  world, root = built
-  monkeypatch.setattr(records, 'CHUNK', 2)
-  coco_build.build(tmp_path, world / 'vqa', world / 'coco', splits=('train',), workers=2)
-  name = 'coco_all/1.0.1/coco_all-train.array_record-00000-of-00001'
+  world, _ = built
+  monkeypatch.setattr(parts_lib, 'PICTURES_PER_SHARD', 2)
   one, two = (
-    tfds.data_source('coco_all:1.0.1', data_dir=folder, split='train', decoders={
-      'image': tfds.decode.SkipDecoding()
-    })
-    for folder in (root, tmp_path)
-  )  # fmt: skip
-  assert (tmp_path / name).is_file()
-  assert [e['image'] for e in one] == [e['image'] for e in two]
+    coco_build.build(
+      tmp_path / str(workers), world / 'vqa', world / 'coco', run=execution.Processes(workers)
+    ).folder
+    for workers in (1, 2)
+  )
+  assert {p.name: p.read_bytes() for p in one.iterdir()} == {
+    p.name: p.read_bytes() for p in two.iterdir()
+  }
 
 
 def test_building_imports_neither_tensorflow_nor_jax(built, tmp_path):
@@ -349,7 +350,8 @@ def test_references_are_read_in_the_public_layout(built):
 
 def build_refcoco(world, **options):
   root = world.parent / 'tfds'
-  return refcoco_build.build(root, world / 'refcoco', world / 'coco', **options)
+  built = refcoco_build.build(root, world / 'refcoco', world / 'coco', **options)
+  return built.folder, built.skipped
 
 
 def test_a_published_pickle_is_read_like_the_list(world, built):
@@ -382,7 +384,7 @@ def test_references_to_nothing_are_named_and_skipped(world, capsys):
   _, skipped = build_refcoco(world, splits=['train'])
   said = capsys.readouterr().err
   assert skipped == 3
-  assert 'reference 10000000 of image 1000000: there is no annotation 7' in said
+  assert 'reference 10000000 of image 1000000: there is no usable annotation 7' in said
   assert 'image 1000000: none of its references is usable' in said
   assert f'reference {lost[1]["ref_id"]}: there is no image 8' in said
 

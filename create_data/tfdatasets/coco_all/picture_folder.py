@@ -1,8 +1,10 @@
 """Where the pictures of a COCO split are: in the annotations' folder, in another, or in TFDS."""
 
 import pathlib
+import sys
 
 import tensorflow_datasets as tfds
+import tqdm
 
 from create_data.tfdatasets import records
 
@@ -45,6 +47,10 @@ def _from_tfds(split: str, dataset: pathlib.Path, folder: pathlib.Path) -> pathl
   examples = tfds.builder_from_directory(dataset).as_dataset(  # the one place that loads TensorFlow
     split=records.TFDS_SPLITS.get(split, split), decoders={'image': tfds.decode.SkipDecoding()}
   )
-  for example in tfds.as_numpy(examples):
+  bar = tqdm.tqdm(
+    tfds.as_numpy(examples), total=len(examples), desc=f'{folder.name} from TFDS',
+    unit=' pictures', mininterval=1.0, file=sys.stderr,
+  )  # fmt: skip
+  for example in bar:
     (partial / example['image/filename'].decode()).write_bytes(example['image'])
   return partial.rename(folder)
