@@ -1,6 +1,6 @@
 """What everything that makes data shares: files, boxes, classes and worker processes."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -128,26 +128,6 @@ def normalised_box(annotation: Mapping[str, Any], height: int, width: int) -> li
     )
   shares = (y / height, x / width, bottom / height, right / width)
   return [min(max(share, 0.0), 1.0) for share in shares]
-
-
-def add_categories(
-  classes: dict[int, str], categories: Sequence[Mapping] | None, name: str
-) -> None:
-  """Adds a file's categories (official COCO's where it has none) to category id -> name, in order.
-
-  Raises:
-    ValueError: A category id has another name than before.
-  """
-  if categories is None:
-    path = pathlib.Path(__file__).parent / 'tfdatasets' / 'coco_all' / 'coco_categories.json'
-    categories = read_json(path)
-  for category in categories:
-    known = classes.setdefault(category['id'], category['name'])
-    if known != category['name']:
-      raise ValueError(
-        f'{name}: category {category["id"]} is {category["name"]!r}, but {known!r} in another '
-        'split; give the splits one list of categories'
-      )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import pathlib
 import warnings
 
 import numpy as np
+import PIL
 from PIL import Image
 
 from create_data import common
@@ -32,6 +33,8 @@ def read(path: pathlib.Path, name: str) -> tuple[bytes, int, int]:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')  # Pillow's own limit is above ours
       return _checked(encoded)
+  except PIL.UnidentifiedImageError as error:
+    raise common.BrokenRecordError(f'{name}: {path} is no picture that can be read') from error
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
     raise common.BrokenRecordError(f'{name}: picture {path} cannot be read ({error})') from error
 

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from create_data import common
+from create_data.tfdatasets import official
 
 FOLDER = pathlib.Path(__file__).parent / 'photographs'
 LICENCE_FIELDS = ('title', 'author', 'licence', 'source_package')
@@ -70,15 +71,14 @@ def _check(row: Mapping[str, Any], folder: pathlib.Path) -> None:
 
 def categories(photographs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   """The categories that the photographs use: COCO's with COCO's ids, then others."""
-  official: dict[int, str] = {}
-  common.add_categories(official, None, 'COCO')
+  of_coco = {row['id']: row['name'] for row in common.read_json(official.COCO_CATEGORIES)}
   names = dict.fromkeys(item['category'] for row in photographs for item in row['objects'])
   found = [
     {'id': key, 'name': name, 'supercategory': 'coco'}
-    for key, name in official.items()
+    for key, name in of_coco.items()
     if name in names
   ]
-  others = [name for name in names if name not in official.values()]
+  others = [name for name in names if name not in of_coco.values()]
   return found + [
     {'id': OTHER_CATEGORY_START + i, 'name': name, 'supercategory': 'photograph'}
     for i, name in enumerate(others)

@@ -8,6 +8,7 @@ from typing import Any
 from create_data import common
 from create_data.tfdatasets import manifest
 
+COCO_CATEGORIES = pathlib.Path(__file__).parent / 'coco_all' / 'coco_categories.json'
 UNUSED = ('segmentation',)  # most of a file's size
 Fields = Mapping[str, type]  # what a row must have
 
@@ -50,6 +51,26 @@ class Reader:
         self.problems.report(f'{name}[{i}]: it has no usable {", ".join(missing)}')
       else:
         yield row
+
+  def add_categories(self, classes: dict[int, str], content: dict, path: pathlib.Path) -> None:
+    """Adds a file's categories (COCO's 80 where it has none) to category id -> name, in order.
+
+    Raises:
+      ValueError: One has no id or no name, or another name than before.
+    """
+    rows = content.get('categories')
+    rows = common.read_json(COCO_CATEGORIES) if rows is None else rows
+    if not isinstance(rows, list) or not all(
+      isinstance(row, dict) and _has(row, 'id', int) and _has(row, 'name', str) for row in rows
+    ):
+      raise ValueError(f'{path}: its categories are no list of rows with an id and a name')
+    for row in rows:
+      known = classes.setdefault(row['id'], row['name'])
+      if known != row['name']:
+        raise ValueError(
+          f'{path}: category {row["id"]} is {row["name"]!r}, but {known!r} in another split; give '
+          'the splits one list of categories'
+        )
 
   def unique(self, rows: Sequence[dict], key: str, name: str) -> dict[int, dict]:
     """id -> row; a second row of the same id is named and left out."""

@@ -1,6 +1,9 @@
 """A demo world of four scenes a split and the datasets built from it, in a third of a second."""
 
+from collections.abc import Callable
+import json
 import pathlib
+from typing import Any
 
 from create_data.demo_world import make
 from create_data.tfdatasets.coco_all import build as coco_all
@@ -21,3 +24,15 @@ def build(folder: pathlib.Path, *, scenes: int = 4) -> pathlib.Path:
   coco_all.build(root, world / 'vqa', world / 'coco', splits=SPLITS)
   refcoco.build(root, world / 'refcoco', world / 'coco', splits=SPLITS)
   return root
+
+
+def read(path: pathlib.Path) -> Any:
+  """One of the official files."""
+  return json.loads(path.read_text(encoding='utf-8'))
+
+
+def change(path: pathlib.Path, edit: Callable[[Any], object]) -> None:
+  """Edits one of the official files."""
+  content = read(path)
+  edit(content)
+  path.write_text(json.dumps(content), encoding='utf-8')

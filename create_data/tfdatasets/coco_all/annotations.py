@@ -71,7 +71,7 @@ def read_split(
   path = folder / f'instances_{split}2017.json'
   content = reader.read(path)
   images = reader.unique(reader.table(content, 'images', _IMAGE, path), 'id', 'image')
-  common.add_categories(classes, content.get('categories'), path.name)
+  reader.add_categories(classes, content, path)
   pictures = {
     key: {
       'id': key,

@@ -46,8 +46,6 @@ def build(
   present = sorted({ref['split'] for ref in refs})
   if unknown := sorted(set(splits or ()) - set(present)):
     raise ValueError(f'no reference belongs to {unknown}; the file has {present}')
-  classes: dict[int, str] = {}
-  common.add_categories(classes, instances.categories, 'instances.json')
   parts: list[parts_lib.Part] = []
   for split in splits or present:
     parts += parts_lib.picture_parts(split, refer.join(refs, instances, split, reader), images_dir)
@@ -59,7 +57,7 @@ def build(
     run=run,
     problems=reader.problems,
     source=reader.checksums,
-    extra_files={'class_names.json': {str(key): name for key, name in classes.items()}},
+    extra_files={'class_names.json': {str(key): name for key, name in instances.classes.items()}},
   )
 
 

@@ -69,7 +69,7 @@ def read_refs(
 
 
 class Instances:
-  """Pictures and annotations of `instances.json`."""
+  """Files of pictures, annotations and names of classes in `instances.json`."""
 
   def __init__(self, folder: pathlib.Path, reader: official.Reader):
     """Reads the file."""
@@ -78,7 +78,8 @@ class Instances:
     images = reader.table(content, 'images', _IMAGE, path)
     self.files = {image['id']: image['file_name'] for image in images}
     self.annotations = reader.table(content, 'annotations', _OBJECT, path)
-    self.categories = content.get('categories')
+    self.classes: dict[int, str] = {}
+    reader.add_categories(self.classes, content, path)
 
 
 def join(

@@ -72,17 +72,42 @@ def test_two_processes_write_what_one_writes(tmp_path, source):
   assert content(one) == content(two)
 
 
+def needs_beam():
+  if not importlib.util.find_spec('apache_beam'):
+    pytest.skip('Apache Beam is not installed (extra data-beam)')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
   'options', ['', '--direct_num_workers=2 --direct_running_mode=multi_processing']
 )
 def test_beam_writes_what_one_process_writes(tmp_path, source, options):
-  if not importlib.util.find_spec('apache_beam'):
-    pytest.skip('Apache Beam is not installed (extra data-beam)')
+  needs_beam()
   one = build(tmp_path / 'one', source)
   process = start(tmp_path / 'two', source, f'--beam=--runner=DirectRunner {options}')
   assert process.wait() == 0
   assert content(one) == content(tmp_path / 'two' / 'alpaca' / '1.0.0')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [['--num_workers=2'], ['--beam=--runner=DirectRunner']])
+def test_picture_builds_are_equal_by_whatever_command(built, tmp_path, options):
+  if '--num_workers=2' not in options:
+    needs_beam()
+  world, root = built
+  folders = {
+    'coco_all/1.0.1': ('coco_all', [world / 'vqa', world / 'coco', '--splits=train,val,test']),
+    'ref_coco/refcoco_unc/1.0.0': (
+      'refcoco', [world / 'refcoco', world / 'coco', '--splits=train,val,test']
+    ),
+  }  # fmt: skip
+  for folder, (script, arguments) in folders.items():
+    path = ROOT / 'create_data' / 'tfdatasets' / script / 'build.py'
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    subprocess.run(
+      [sys.executable, path, tmp_path, *arguments, *options], env=environment, check=True
+    )
+    assert content(tmp_path / folder) == content(root / folder)
 
 
 def test_without_beam_one_sentence_names_the_extra(tmp_path, source, monkeypatch):

@@ -1,9 +1,7 @@
-"""The dataset builds: official files in, TFDS out; what is broken is named, skipped and counted."""
+"""The build of COCO: official files in, TFDS out; what is broken is named, skipped and counted."""
 
-import json
 import os
 import pathlib
-import pickle
 import shutil
 import subprocess
 import sys
@@ -16,7 +14,6 @@ from create_data.tfdatasets import execution
 from create_data.tfdatasets import parts as parts_lib
 from create_data.tfdatasets.coco_all import build as coco_build
 from create_data.tfdatasets.coco_all import examples as coco_examples
-from create_data.tfdatasets.refcoco import build as refcoco_build
 from tests.testdata import tiny_world
 
 # tensorflow_datasets asks protobuf in an outdated way when it reads a dataset's metadata.
@@ -24,30 +21,6 @@ pytestmark = pytest.mark.filterwarnings(r'ignore:label\(\) is deprecated:Depreca
 
 SPLITS = ('train', 'val')
 TRAIN, VAL = 1_000_000, 2_000_000  # the first image ids
-
-
-def read(path):
-  return json.loads(path.read_text(encoding='utf-8'))
-
-
-def change(path, edit):
-  content = read(path)
-  edit(content)
-  path.write_text(json.dumps(content), encoding='utf-8')
-
-
-@pytest.fixture(scope='module')
-def built(tmp_path_factory):
-  """A small world with both datasets built from it; not to be changed by tests."""
-  folder = tmp_path_factory.mktemp('built')
-  root = tiny_world.build(folder)
-  return folder / 'world', root
-
-
-@pytest.fixture
-def world(tmp_path):
-  """A small world of one's own."""
-  return tiny_world.write(tmp_path / 'world')
 
 
 def build_coco(world, splits=SPLITS, **options):
@@ -62,12 +35,11 @@ def file_names(root, split='train'):
   return [example['image/filename'].decode() for example in source]
 
 
-# ---- coco_all ------------------------------------------------------------------------------------
 def test_a_record_holds_the_picture_with_all_that_is_known_of_it(built):
   world, root = built
   source = tfds.data_source('coco_all:1.0.1', data_dir=root, split='validation')
   assert len(source) == 4
-  instances = read(world / 'coco' / 'instances_val2017.json')
+  instances = tiny_world.read(world / 'coco' / 'instances_val2017.json')
   example, image = source[3], VAL + 3
   rows = [row for row in instances['annotations'] if row['image_id'] == image]
   assert example['image'].shape == (64, 64, 3)
@@ -84,7 +56,7 @@ def test_a_record_holds_the_picture_with_all_that_is_known_of_it(built):
   x, y, w, h = np.array([row['bbox'] for row in rows], np.float32).T
   np.testing.assert_array_equal(objects['bbox'], np.stack([y, x, y + h, x + w], 1) / 64)
   names = {row['id']: row['name'] for row in instances['categories']}
-  classes = read(root / 'coco_all' / '1.0.1' / 'class_names.json')
+  classes = tiny_world.read(root / 'coco_all' / '1.0.1' / 'class_names.json')
   assert [classes[i] for i in objects['label']] == [names[row['category_id']] for row in rows]
 
 
@@ -105,13 +77,13 @@ def test_the_features_are_those_of_the_specification():
 
 def test_coco_names_the_classes_where_the_file_has_none(world):
   for split in SPLITS:
-    change(world / 'coco' / f'instances_{split}2017.json', lambda c: c.pop('categories'))
-    change(
+    tiny_world.change(world / 'coco' / f'instances_{split}2017.json', lambda c: c.pop('categories'))
+    tiny_world.change(
       world / 'coco' / f'instances_{split}2017.json',
       lambda c: [row.update(category_id=90) for row in c['annotations']],
     )
   path, skipped = build_coco(world)
-  names = read(path / 'class_names.json')
+  names = tiny_world.read(path / 'class_names.json')
   assert skipped == 0
   assert len(names) == 80
   assert (names[0], names[9], names[-1]) == ('person', 'traffic-light', 'toothbrush')
@@ -139,7 +111,7 @@ def test_rows_of_an_unknown_image_are_named_and_skipped(world, capsys):
   def lose_first(content):
     content['images'].pop(0)
 
-  change(world / 'coco' / 'instances_train2017.json', lose_first)
+  tiny_world.change(world / 'coco' / 'instances_train2017.json', lose_first)
   folder, skipped = build_coco(world)
   said = capsys.readouterr().err
   assert skipped == 5 + 4 + 1  # captions, questions, box
@@ -158,7 +130,7 @@ def test_rows_of_an_unknown_image_are_named_and_skipped(world, capsys):
   ],
 )
 def test_a_broken_box_is_named_and_only_it_is_skipped(world, capsys, box, words):
-  change(
+  tiny_world.change(
     world / 'coco' / 'instances_train2017.json',
     lambda c: c['annotations'][0].update(bbox=box),
   )
@@ -176,7 +148,7 @@ def test_questions_without_ten_answers_of_their_own_image_are_named_and_skipped(
     content['annotations'][1]['image_id'] += 1
     del content['annotations'][2]
 
-  change(world / 'vqa' / 'v2_mscoco_train2014_annotations.json', edit)
+  tiny_world.change(world / 'vqa' / 'v2_mscoco_train2014_annotations.json', edit)
   folder, skipped = build_coco(world)
   said = capsys.readouterr().err
   assert skipped == 3
@@ -198,7 +170,7 @@ def test_a_picture_without_captions_or_questions_is_named_and_skipped(world, cap
     rows = content['annotations']
     content['annotations'] = [row for row in rows if row['image_id'] != TRAIN + 2]
 
-  change(path, edit)
+  tiny_world.change(path, edit)
   assert build_coco(world)[1] == (1 if kind == 'captions' else 5)
   assert f'image 1000002: it has no {kind}' in capsys.readouterr().err
 
@@ -206,7 +178,7 @@ def test_a_picture_without_captions_or_questions_is_named_and_skipped(world, cap
 def test_answers_are_joined_by_id_and_not_by_place(world):
   path = world / 'vqa' / 'v2_mscoco_train2014_annotations.json'
   before = file_answers(build_coco(world)[0])
-  change(path, lambda c: c['annotations'].reverse())
+  tiny_world.change(path, lambda c: c['annotations'].reverse())
   assert file_answers(build_coco(world)[0]) == before
 
 
@@ -284,7 +256,7 @@ def test_a_failing_build_leaves_the_old_dataset(world):
 
 
 def test_categories_that_contradict_each_other_are_refused(world):
-  change(
+  tiny_world.change(
     world / 'coco' / 'instances_val2017.json',
     lambda c: c['categories'][0].update(name='something else'),
   )
@@ -327,68 +299,3 @@ def test_building_imports_neither_tensorflow_nor_jax(built, tmp_path):
   )
   environment = {**os.environ, 'PYTHONPATH': str(pathlib.Path(__file__).parents[3])}
   subprocess.run([sys.executable, '-c', code, built[0], tmp_path], check=True, env=environment)
-
-
-# ---- refcoco -------------------------------------------------------------------------------------
-def test_references_are_read_in_the_public_layout(built):
-  world, root = built
-  source = tfds.data_source('ref_coco/refcoco_unc:1.0.0', data_dir=root, split='validation')
-  refs = [r for r in read(world / 'refcoco' / 'refs(unc).json') if r['split'] == 'val']
-  assert len(source) == len(refs) == 4
-  for example, ref in zip(source, refs, strict=True):
-    objects, everything = example['objects'], example['coco_annotations']
-    assert example['image/id'] == ref['image_id']
-    assert list(objects['id']) == [ref['ann_id']]
-    place = objects['gt_box_index'][0]
-    assert everything['id'][place] == ref['ann_id']
-    np.testing.assert_array_equal(everything['bbox'][place], objects['bbox'][0])
-    assert [text.decode() for text in objects['refexp']['raw'][0]] == [
-      sentence['raw'] for sentence in ref['sentences']
-    ]
-    assert list(objects['refexp']['refexp_id'][0]) == ref['sent_ids']
-
-
-def build_refcoco(world, **options):
-  root = world.parent / 'tfds'
-  built = refcoco_build.build(root, world / 'refcoco', world / 'coco', **options)
-  return built.folder, built.skipped
-
-
-def test_a_published_pickle_is_read_like_the_list(world, built):
-  path = world / 'refcoco' / 'refs(unc).json'
-  path.with_suffix('.p').write_bytes(pickle.dumps(read(path), protocol=2))
-  path.unlink()
-  folder, skipped = build_refcoco(world, splits=['train'])
-  assert skipped == 0
-  ours, theirs = (
-    tfds.data_source('ref_coco/refcoco_unc:1.0.0', data_dir=root, split='train')
-    for root in (folder.parents[2], built[1])
-  )
-  for a, b in zip(ours, theirs, strict=True):
-    assert list(a['objects']['id']) == list(b['objects']['id'])
-
-
-def test_a_pickle_that_names_code_is_refused(world):
-  path = world / 'refcoco' / 'refs(unc).p'
-  path.write_bytes(b'cos\nsystem\n(S"true"\ntR.')
-  with pytest.raises(ValueError, match=r'wants to load os\.system'):
-    build_refcoco(world)
-
-
-def test_references_to_nothing_are_named_and_skipped(world, capsys):
-  path = world / 'refcoco' / 'refs(unc).json'
-  refs = read(path)
-  lost = [ref for ref in refs if ref['image_id'] in (TRAIN, TRAIN + 2)]
-  lost[0]['ann_id'], lost[1]['image_id'] = 7, 8
-  path.write_text(json.dumps(refs), encoding='utf-8')
-  _, skipped = build_refcoco(world, splits=['train'])
-  said = capsys.readouterr().err
-  assert skipped == 3
-  assert 'reference 10000000 of image 1000000: there is no usable annotation 7' in said
-  assert 'image 1000000: none of its references is usable' in said
-  assert f'reference {lost[1]["ref_id"]}: there is no image 8' in said
-
-
-def test_a_split_that_no_reference_names_is_refused(world):
-  with pytest.raises(ValueError, match=r"no reference belongs to \['testA'\]; the file has"):
-    build_refcoco(world, splits=['testA'])
