@@ -63,26 +63,39 @@ def get_input_modalities(
 def get_target_modalities(
   target_modality: Iterable[str] = modality_specs.TARGET_ORDER,
   image_patch: int = config.IMAGE_TARGET_PATCH,
+  use_codes: Iterable[str] = (),
 ) -> dict[str, Spec]:
   """The target modalities that are on, by name, in order.
 
   Args:
     target_modality: their names.
     image_patch: width of an image code in pixels.
+    use_codes: names of those that bring codes (`targets/image/tokens`) in place of pixels, as a
+      tokenized dataset does; the network then has no tokenizer for them.
 
   Raises:
-    ValueError: for an unknown name.
+    ValueError: for an unknown name, or one in `use_codes` that has no codes.
   """
   changes = {'image': {'grid': _grid(data_utils.image_sizes().target, image_patch)}}
-  return _choose(target_modality, features.target_specs(), changes)
+  chosen = _choose(target_modality, features.target_specs(), changes)
+  with_codes = [n for n, s in chosen.items() if isinstance(s, modality_specs.DenseTargetSpec)]
+  for name in _names(use_codes):
+    if name not in with_codes:
+      raise ValueError(f'use_codes names {name!r}; the targets with codes here are {with_codes}')
+    chosen[name] = dataclasses.replace(chosen[name], use_codes=True)
+  return chosen
 
 
 def _grid(size: tuple[int, int], patch: int) -> modality_specs.PatchGrid:
   return modality_specs.PatchGrid(height=size[0], width=size[1], patch=patch)
 
 
+def _names(names: Iterable[str] | str) -> list[str]:
+  return [names] if isinstance(names, str) else list(names)
+
+
 def _choose(names, specs, changes):
-  names = [names] if isinstance(names, str) else list(names)
+  names = _names(names)
   for name in names:
     if name not in specs:
       near = difflib.get_close_matches(name, specs) or list(specs)

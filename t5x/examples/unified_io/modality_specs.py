@@ -41,10 +41,22 @@ class PatchGrid:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Feature:
-  """One field of a modality in a batch; `rank` counts no batch axis."""
+  """One field of a modality in a batch; no batch axis is counted.
+
+  Attributes:
+    dtype: of its numbers.
+    rank: number of axes.
+    sizes: of the axes where they are known, None where they vary; () where all vary.
+  """
 
   dtype: str
   rank: int
+  sizes: tuple[int | None, ...] = ()
+
+  @property
+  def shape(self) -> tuple[int | None, ...]:
+    """The size of each axis, None where it varies."""
+    return self.sizes or (None,) * self.rank
 
 
 _INT1, _INT2 = Feature(dtype='int32', rank=1), Feature(dtype='int32', rank=2)
@@ -102,7 +114,8 @@ class PatchInputSpec(ModalitySpec):
 
   @property
   def model(self):
-    return self.stage2
+    sizes = (None, self.patch_dim)
+    return {**self.stage2, 'input': Feature(dtype='float32', rank=2, sizes=sizes)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,7 +137,8 @@ class HistoryInputSpec(ModalitySpec):
 
   @property
   def model(self):
-    return self.stage2
+    sizes = (None, None, self.patch_dim)
+    return {**self.stage2, 'input': Feature(dtype='float32', rank=3, sizes=sizes)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,7 +173,11 @@ class DenseTargetSpec(ModalitySpec):
 
   @property
   def model(self):
-    return self.stage2
+    sizes = {1: (self.grid.count,), 3: (self.grid.height, self.grid.width, self.channels)}
+    return {
+      name: dataclasses.replace(feature, sizes=sizes[feature.rank])
+      for name, feature in self.stage2.items()
+    }
 
 
 INPUT_ORDER = ('text', 'image', 'image_history', 'audio', 'audio_history')

@@ -19,7 +19,24 @@ from t5x.models import BaseModel
 _ABSENT = 1e9  # added to the score of an option that is not there
 
 
-class EncoderDecoderModel(BaseModel):
+class _ModuleModel(BaseModel):
+  """What is made of a Linen module `self.module` that takes a batch."""
+
+  def init(self, key: Array, input_spec: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
+    """New parameters of the module for batches of `input_spec`, float32."""
+    batch = {name: jnp.zeros(x.shape, x.dtype) for name, x in _one_row(input_spec).items()}
+    return _open_boxes(self.module.init(key, batch)['params'], lambda box: box.value)
+
+  def param_axes(self, input_spec: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
+    """Logical axis names of every parameter; computes nothing."""
+    shapes = jax.eval_shape(self.module.init, jax.random.key(0), _one_row(input_spec))
+    return _open_boxes(shapes['params'], lambda box: tuple(box.names))
+
+  def _apply(self, params: PyTree, *inputs: Any, **options: Any) -> Any:
+    return self.module.apply({'params': params}, *inputs, **options)
+
+
+class EncoderDecoderModel(_ModuleModel):
   """Any inputs to any targets."""
 
   def __init__(
@@ -48,16 +65,6 @@ class EncoderDecoderModel(BaseModel):
       'by_weight_sum': loss_normalizing_by_weight_sum,
     }
 
-  def init(self, key: Array, input_spec: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
-    """New parameters of a network for batches of `input_spec`, float32."""
-    batch = {name: jnp.zeros(x.shape, x.dtype) for name, x in _one_row(input_spec).items()}
-    return _open_boxes(self.module.init(key, batch)['params'], lambda box: box.value)
-
-  def param_axes(self, input_spec: Mapping[str, jax.ShapeDtypeStruct]) -> PyTree:
-    """Logical axis names of every parameter; computes nothing."""
-    shapes = jax.eval_shape(self.module.init, jax.random.key(0), _one_row(input_spec))
-    return _open_boxes(shapes['params'], lambda box: tuple(box.names))
-
   def loss_fn(
     self,
     params: PyTree,
@@ -80,7 +87,8 @@ class EncoderDecoderModel(BaseModel):
 
     Returns:
       The loss, and metrics: `loss` and, of every modality m, `m/loss`, `m/cross_ent_loss`,
-      `m/z_loss`, `m/accuracy`, `m/nonpadding_fraction`; and `packing/...`.
+      `m/z_loss`, `m/accuracy`, `m/nonpadding_fraction`, `m/outside_vocabulary` (the share of ids
+      that the token table lacks: more than 0 means another tokenizer); and `packing/...`.
     """
     output = self._apply(
       params,
@@ -224,8 +232,24 @@ class EncoderDecoderModel(BaseModel):
     losses_of = _token_losses(target).reshape(batch, count, length)
     return jnp.sum(losses_of, axis=-1)
 
-  def _apply(self, params: PyTree, *inputs: Any, **options: Any) -> Any:
-    return self.module.apply({'params': params}, *inputs, **options)
+
+class TargetTokenizers(_ModuleModel):
+  """What it predicts are the codes of target pictures and spectrograms; it is not trained."""
+
+  def __init__(self, module: network.Tokenizers):
+    """Holds the module; nothing is computed."""
+    self.module = module
+
+  def loss_fn(self, params: PyTree, batch: Batch, key: Array | None) -> tuple[Array, Metrics]:
+    raise NotImplementedError('tokenizers alone have no loss; tokenizer_training makes them')
+
+  def predict_batch_with_aux(
+    self, params: PyTree, batch: Batch, key: Array | None = None, **options: Any
+  ) -> tuple[Array, dict[str, Array]]:
+    """`<modality>-tokens`, codes [B, L] in the order in which the network writes them."""
+    del key, options
+    codes = {f'{name}-tokens': x for name, x in self._apply(params, batch).items()}
+    return next(iter(codes.values())), codes
 
 
 def _token_losses(target: network.TargetOutput) -> Array:
@@ -241,12 +265,14 @@ def _negative_log_probability(target: network.TargetOutput) -> Array:
 def _report(target: network.TargetOutput, parts: losses.LossParts) -> dict[str, Mean]:
   valid = target.loss_mask != 0
   right = jnp.argmax(target.logits, axis=-1) == target.tokens
+  unknown = (target.tokens < 0) | (target.tokens >= target.logits.shape[-1])
   return {
     'loss': Mean.of(parts.loss),
     'cross_ent_loss': Mean.of(parts.loss - parts.z_loss),
     'z_loss': Mean.of(parts.z_loss),
     'accuracy': Mean.of(right, valid),
     'nonpadding_fraction': Mean.of(valid),
+    'outside_vocabulary': Mean.of(unknown, valid),
   }
 
 

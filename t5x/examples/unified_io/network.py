@@ -23,6 +23,7 @@ from t5x.examples.unified_io.modality_specs import (
 from t5x.examples.unified_io.modules import (
   compaction,
   dense,
+  fields,
   input_embedders,
   sequences,
   target_embedders,
@@ -36,7 +37,8 @@ from t5x.examples.unified_io.modules.transformer import (
 )
 
 __all__ = (
-  'CACHE_BATCH_AXIS', 'Cache', 'Encoded', 'NetworkOutput', 'TargetOutput', 'Transformer',
+  'CACHE_BATCH_AXIS', 'Cache', 'Encoded', 'NetworkOutput', 'TargetOutput', 'Tokenizers',
+  'Transformer',
 )  # fmt: skip
 
 
@@ -58,11 +60,6 @@ class NetworkOutput(struct.PyTreeNode):
 def _ordered(specs: Mapping[str, ModalitySpec], order: tuple[str, ...]) -> list[str]:
   """Names in the released models' order, then modalities of others."""
   return [n for n in order if n in specs] + [n for n in specs if n not in order]
-
-
-def _fields(batch: Batch, side: str, name: str) -> dict[str, Array]:
-  prefix = f'{side}/{name}/'
-  return {key[len(prefix) :]: value for key, value in batch.items() if key.startswith(prefix)}
 
 
 class Transformer(nn.Module):
@@ -135,7 +132,8 @@ class Transformer(nn.Module):
       fold: number of neighbouring examples that share a row.
 
     Raises:
-      ValueError: if an input modality or all targets are missing, or `fold` does not divide B.
+      ValueError: if an input modality or all targets are missing, a field is not as its spec says,
+        or `fold` does not divide B.
     """
     inputs = self.input_parts(batch, deterministic=deterministic)
     targets = self.target_parts(batch)
@@ -181,23 +179,27 @@ class Transformer(nn.Module):
     self, batch: Batch, *, deterministic: bool = True
   ) -> dict[str, sequences.InputSequence]:
     """The sequence of every input modality."""
+    fields.check_rows(batch)
     parts = {}
     for name, embedder in self.input_embedders.items():
-      fields = _fields(batch, 'inputs', name)
-      if not fields:
+      given = fields.take(batch, 'inputs', self.inputs[name])
+      if not given:
         raise ValueError(
           f'the batch has no inputs/{name}/...; give masked dummies or leave the modality out of '
           f'the network, whose inputs are {sorted(self.inputs)}'
         )
-      parts[name] = embedder(fields, deterministic=deterministic)
+      parts[name] = embedder(given, deterministic=deterministic)
     return parts
 
   def target_parts(self, batch: Batch) -> dict[str, sequences.TargetSequence]:
     """The sequence of every target modality that is in the batch."""
-    found = {name: _fields(batch, 'targets', name) for name in self.target_embedders}
+    fields.check_rows(batch)
+    found = {
+      name: fields.take(batch, 'targets', self.targets[name]) for name in self.target_embedders
+    }
     if not any(found.values()):
       raise ValueError(f'the batch has none of the targets {sorted(self.targets)}')
-    return {n: self.target_embedders[n](fields) for n, fields in found.items() if fields}
+    return {name: self.target_embedders[name](given) for name, given in found.items() if given}
 
   def _decode(self, targets, encoded, pack_length, fold, *, deterministic):
     folded, packed = compaction.arrange(targets, sequences.join_targets, pack_length, fold)
@@ -231,3 +233,28 @@ class Transformer(nn.Module):
   def _check_target(self, target: str) -> None:
     if target not in self.targets:
       raise ValueError(f'unknown target {target!r}; this network has {sorted(self.targets)}')
+
+
+class Tokenizers(nn.Module):
+  """The tokenizers of targets alone, under the names that they have in the whole network.
+
+  Attributes:
+    config: of the network.
+    targets: specs of the targets; those that have no tokenizer are left aside.
+  """
+
+  config: ModelConfig
+  targets: Mapping[str, ModalitySpec]
+
+  def setup(self):
+    makers = {name: target_embedders.target_entry(name).tokenizer for name in self.targets}
+    self.tokenizers = {name: make(self.config) for name, make in makers.items() if make}
+
+  def __call__(self, batch: Batch) -> dict[str, Int[Array, 'B L']]:
+    """Codes of every picture or spectrogram of the batch, by target modality."""
+    codes = {}
+    for name, tokenizer in self.tokenizers.items():
+      codes[name] = tokenizer.encode(fields.take(batch, 'targets', self.targets[name])[name])
+      if self.is_initializing():
+        tokenizer.decode(codes[name])  # so that its parameters exist, too
+    return codes

@@ -40,7 +40,9 @@ class Forward:
     self.params = jax.tree.map(jnp.asarray, weights)
     self._check_count(whole)
     self.batch = support.batch(case)
-    self.batch |= self._codes(whole)
+    codes = self._codes(whole)
+    pixels = {name.replace('/tokens', f'/{name.split("/")[1]}') for name in codes}
+    self.batch = {k: v for k, v in self.batch.items() if k not in pixels} | codes
     on_codes = {
       name: dataclasses.replace(spec, use_codes=True)
       if isinstance(spec, modality_specs.DenseTargetSpec)

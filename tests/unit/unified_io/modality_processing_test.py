@@ -66,6 +66,29 @@ def test_switches_reach_their_spec():
   assert chosen['image'].grid.patch == 32
 
 
+def test_codes_are_asked_for_by_name_and_stand_in_place_of_pixels():
+  pixels, codes = mp.get_target_modalities(), mp.get_target_modalities(use_codes='image')
+  assert 'image' in pixels['image'].model
+  assert 'tokens' not in pixels['image'].model
+  assert codes['image'].model['tokens'] == specs.Feature(dtype='int32', rank=1, sizes=(1024,))
+  assert codes['audio'].model == pixels['audio'].model
+  assert mp.get_target_modalities(use_codes=['audio'])['audio'].model['tokens'].sizes == (512,)
+  with pytest.raises(ValueError, match=r"names 'text'; the targets with codes here are \['image'"):
+    mp.get_target_modalities(use_codes=['text'])
+
+
+def test_a_batch_has_codes_or_pixels_as_the_choice_says():
+  bind(targets=('image',))
+  gin.bind_parameter('image_sizes.target', (16, 24))
+  gin.bind_parameter('get_target_modalities.use_codes', ('image',))
+  example = raw_example(image_target_tokens=tf.range(6))
+  batch = mp.UnifiedIOFeatureConverter().convert(
+    mp.make_features(example, LENGTHS, tf.zeros([2], tf.int32)), LENGTHS
+  )
+  assert batch['targets/image/tokens'].numpy().tolist() == list(range(6))
+  assert 'targets/image/image' not in batch
+
+
 def test_every_feature_is_registered_once_and_required_by_nobody():
   declared = mp.OUTPUT_FEATURES()
   assert not any(feature.required for feature in declared.values())

@@ -18,7 +18,7 @@ from t5x.examples.unified_io.modules import (
   sequences,
   target_embedders,
 )
-from tests import tiny
+from tests import tiny, tiny_modalities
 
 
 def _text_and_image(size: str, **overrides) -> network.Transformer:
@@ -77,6 +77,35 @@ def test_missing_modalities_are_told_by_name(tiny_network, tiny_params, tiny_bat
     tiny_network.apply({'params': tiny_params}, no_targets)
 
 
+@pytest.mark.parametrize(
+  ('changes', 'sentence'),
+  [
+    ({'inputs/image/input': None}, 'no inputs/image/input; of it there are .*mask'),
+    ({'inputs/image/maks': np.ones((2, 5), np.int32)}, "no field 'maks'; did you mean .*'mask'"),
+    ({'inputs/image/input': np.ones((2, 5, 27), np.float32)}, r'float32\[2, 5, 27\]; .*any, 48\]'),
+    ({'inputs/text/tokens': np.ones((2, 7), np.float32)}, r'float32\[2, 7\]; .* int32\[batch, any'),
+    ({'inputs/text/tokens': np.ones((2, 7, 1), np.int32)}, r'int32\[2, 7, 1\]; .*\[batch, any\]'),
+    ({'inputs/text/tokens': np.ones((1, 7), np.int32)}, 'different numbers of examples'),
+    ({'targets/text/targets': np.ones((3, 6), np.int32)}, 'different numbers of examples'),
+  ],
+)
+def test_a_batch_that_contradicts_the_specs_is_refused_while_tracing(
+  tiny_network, tiny_params, tiny_batch, changes, sentence
+):
+  batch = {k: v for k, v in {**tiny_batch, **changes}.items() if v is not None}
+  with pytest.raises(ValueError, match=sentence):
+    jax.eval_shape(tiny_network.apply, {'params': tiny_params}, batch)
+
+
+def test_targets_of_another_size_are_refused_while_tracing():
+  module, batch = tiny_modalities.transformer(), tiny_modalities.batch(2)
+  params = jax.eval_shape(module.init, jax.random.key(0), batch)
+  for name, wrong in (('image/image', (2, 9, 8, 3)), ('audio/mask', (2, 7))):
+    changed = {**batch, f'targets/{name}': np.zeros(wrong, batch[f'targets/{name}'].dtype)}
+    with pytest.raises(ValueError, match=f'targets/{name} is .* this network wants'):
+      jax.eval_shape(module.apply, params, changed)
+
+
 def test_an_unknown_modality_is_refused_with_near_names(tiny_batch):
   spec = dataclasses.replace(modality_specs.input_spec('image'), name='imagee')
   inputs = {'text': modality_specs.TextInputSpec(), 'imagee': spec}
@@ -90,6 +119,10 @@ class _NumberSpec(modality_specs.ModalitySpec):
   """A list of measured numbers, each a token."""
 
   name: str = 'numbers'
+
+  @property
+  def model(self):
+    return {'values': modality_specs.Feature(dtype='float32', rank=1)}
 
 
 class _NumberEmbedder(input_embedders.InputEmbedder):
@@ -135,7 +168,7 @@ def test_codes_in_place_of_pixels_need_no_tokenizer():
   }
   inputs = {'text': modality_specs.TextInputSpec()}
   module = network.Transformer(tiny.model_config(), inputs, targets)
-  codes = np.arange(16, dtype=np.int32).reshape(2, 8)
+  codes = np.arange(16, dtype=np.int32).reshape(2, 8)  # a grid of 4 x 2
   features = {
     'inputs/text/tokens': np.ones((2, 3), np.int32),
     'targets/image/tokens': codes,

@@ -228,6 +228,24 @@ def test_target_masks_without_a_picture_are_refused():
     target().preprocess({'image_target_masks': tf.ones([4, 4])}, {}, SEED)
 
 
+def test_codes_stand_in_place_of_a_target_picture_all_of_them_real_unless_masked():
+  grid = specs.PatchGrid(height=4, width=4, patch=2)
+  spec = specs.DenseTargetSpec(name='image', channels=3, grid=grid, use_codes=True)
+  codes = image.ImageTarget(spec)
+  example = {'image_target_tokens': [5, 6, 7, 8]}
+  made = codes.convert(codes.preprocess(example, {}, SEED), {})
+  assert set(made) == {'tokens', 'mask', 'loss_mask', 'task_mask'}
+  assert (values(made)['tokens'], values(made)['mask']) == ([5, 6, 7, 8], [1, 1, 1, 1])
+  masked = {**example, 'image_target_masks': tf.constant([0, 1, 1, 0])}
+  assert values(codes.preprocess(masked, {}, SEED))['loss_mask'] == [0, 1, 1, 0]
+  none = codes.convert(codes.preprocess({}, {}, SEED), {})
+  assert {k: (v.shape.as_list(), v.dtype) for k, v in none.items()} == {
+    k: ([4], tf.int32) for k in made
+  }
+  with pytest.raises(ValueError, match='but no image_target_tokens'):
+    codes.preprocess({'image_targets': tf.ones([4, 4, 3]), 'image_target_masks': [1]}, {}, SEED)
+
+
 # ---- Histories -----------------------------------------------------------------------------------
 def frames_input():
   grid = specs.PatchGrid(height=4, width=4, patch=2)

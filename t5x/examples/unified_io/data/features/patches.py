@@ -143,9 +143,10 @@ class PatchInput:
 class DenseTarget:
   """A picture or spectrogram to write; subclasses say how values are normalised.
 
-  Raw fields: `<name>_targets` [height, width, channels], `<name>_target_masks`, optional
-  `<name>_target_task_masks` (1: to be restored from a mask) and `<name>_target_loss_masks` (of
-  patches); with codes instead of values, `<name>_target_tokens` [patches].
+  Raw fields: `<name>_targets` [height, width, channels]; optional `<name>_target_masks` (all real
+  without it), `<name>_target_task_masks` (1: to be restored from a mask) and
+  `<name>_target_loss_masks` (of patches); with codes instead of values, `<name>_target_tokens`
+  [patches].
   """
 
   def __init__(self, spec: modality_specs.DenseTargetSpec):
@@ -169,17 +170,19 @@ class DenseTarget:
     """
     del lengths, seed
     name, grid = self.spec.name, self.spec.grid
-    values = example.get(f'{name}_target_tokens' if self.spec.use_codes else f'{name}_targets')
+    key = f'{name}_target_tokens' if self.spec.use_codes else f'{name}_targets'
+    values = example.get(key)
     masks = {
       key: example.get(f'{name}_target_{key}s') for key in ('mask', 'loss_mask', 'task_mask')
     }
     if values is None:
       if given := [key for key, mask in masks.items() if mask is not None]:
-        raise ValueError(f'there are {given} of {name} targets, but no {name}_targets')
+        raise ValueError(f'there are {given} of {name} targets, but no {key}')
       empty = tf.zeros([*self._shape[:-1], 0], self._dtype)
       return {self.content: empty, **dict.fromkeys(masks, tf.zeros([0], tf.int32))}
     values = tf.ensure_shape(tf.cast(values, self._dtype), self._shape)
-    mask = patch_mask(masks['mask'], grid)
+    given = masks['mask']
+    mask = tf.ones([grid.count], tf.int32) if given is None else patch_mask(given, grid)
     loss, task = masks['loss_mask'], masks['task_mask']
     fields = {
       'mask': mask,
