@@ -124,8 +124,8 @@ def explained(file: str = '') -> Iterator[None]:
   """
   try:
     yield
-  except UserError:
-    raise
+  except UserError as e:
+    raise UserError(_APPENDED.split(str(e))[0]) from e
   except Exception as e:
     logging.debug('The whole error:', exc_info=e)
     raise UserError(explain(e, file)) from e

@@ -247,6 +247,27 @@ def load_params(
   return params, int(state.step)
 
 
+def steps_after(path: str | None, steps: int) -> int:
+  """`total_steps` of a run that makes `steps` updates after those that its checkpoint has made.
+
+  Args:
+    path: of the checkpoint that the run starts from, or None.
+    steps: updates to make.
+
+  Raises:
+    CheckpointError: there is no such checkpoint.
+  """
+  if not path:
+    return steps
+  (found,) = find(RestoreCheckpointConfig(path=path, mode='specific'))
+  if kind_of(found) == 'legacy':
+    return legacy_checkpoints.load(found).step + steps
+  _, _, done = os.path.basename(found).rpartition('_')
+  if not done.isdecimal():
+    raise CheckpointError(f'the name of {found} tells no step ({PREFIX}_STEP); set TRAIN_STEPS')
+  return int(done) + steps
+
+
 # ---- Reading -------------------------------------------------------------------------------------
 def _read(
   path: str,

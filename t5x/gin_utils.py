@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]  # of the repository, or wher
 # Orbax wants absolute paths, and a relative one means the folder in which the command was typed.
 PATH_MACROS = (
   'MODEL_DIR', 'INITIAL_CHECKPOINT_PATH', 'CHECKPOINT_PATH', 'EVAL_OUTPUT_DIR', 'INFER_OUTPUT_DIR',
+  'DATA', 'DATA_EVAL',
 )  # fmt: skip
 
 
@@ -52,7 +53,9 @@ def config_text() -> str:
 
 
 def absolute_path(path: Any) -> Any:
-  """A path (or a list of them) seen from the current folder; gs://bucket/x and None stay."""
+  """A path, a list or the keys of a dict, seen from the current folder; gs:// and None stay."""
+  if isinstance(path, dict):
+    return {absolute_path(p): value for p, value in path.items()}
   if isinstance(path, (list, tuple)):
     return type(path)(absolute_path(p) for p in path)
   if not isinstance(path, str) or '://' in path:
@@ -132,7 +135,8 @@ def _main(fn, argv):
     if argv[1:]:
       raise UserError(f'{argv[1]} is no option; options start with --, values follow an = sign.')
     _share_main_module(fn)
-    parse(args.gin_file, args.gin_bindings, args.gin_search_paths)
+    skip = ['SKIP_BAD_ROWS = True'] if args.skip_bad_rows else []
+    parse(args.gin_file, [*args.gin_bindings, *skip], args.gin_search_paths)
     if args.tfds_data_dir:
       preflight.set_tfds_data_dir(absolute_path(args.tfds_data_dir))
     arguments = preflight.arguments_of(fn)
@@ -166,4 +170,5 @@ def _define_flags():
   flags.DEFINE_multi_string('gin_bindings', [], "Binding 'NAME = VALUE', after all files.")
   flags.DEFINE_list('gin_search_paths', ['.'], 'Folders in which gin files are looked for.')
   flags.DEFINE_string('tfds_data_dir', None, 'TFDS folder of every task.')
+  flags.DEFINE_bool('skip_bad_rows', False, 'Go on without rows of your data that are bad.')
   flags.DEFINE_bool('dry_run', False, 'Print configuration, batch and parameters, and stop.')

@@ -26,12 +26,19 @@ _FEWEST = 1000  # records that a share of bad ones is taken of, at the beginning
 
 
 # ---- Tasks ---------------------------------------------------------------------------------------
+# kind -> function that registers what 'KIND:REST' means, and tells its name
+RESOLVERS: dict[str, Callable[[str], str]] = {}
+
+
 def get_mixture_or_task(name: str) -> seqio.Task | seqio.Mixture:
-  """A registered task or mixture.
+  """A registered task or mixture, or what one of RESOLVERS makes of a name like 'jsonl:my.jsonl'.
 
   Raises:
     ValueError: for an unknown name, with the near ones.
   """
+  kind, colon, rest = name.partition(':')
+  if colon and kind in RESOLVERS:
+    name = RESOLVERS[kind](rest)
   known = [*seqio.TaskRegistry.names(), *seqio.MixtureRegistry.names()]
   if name not in known:
     near = difflib.get_close_matches(name, known) or sorted(known)

@@ -16,7 +16,7 @@ from typing import Any
 from absl import logging
 import seqio
 
-from t5x import checkpoint_config, checkpoints, input_pipeline, state_transforms
+from t5x import checkpoint_config, checkpoints, input_pipeline, state_transforms, task_examples
 from t5x import loggers as loggers_lib
 from t5x.array_types import Batch, PyTree
 from t5x.checkpoint_config import CheckpointConfig, Tokenizer, run_manifest
@@ -198,7 +198,7 @@ class TeacherForced:
   def __init__(self, trainer: Trainer, dataset_cfg: DatasetConfig, num_batches: int):
     """Takes `num_batches` batches of every task of the mixture that has the split."""
     self._trainer, self._batch_size = trainer, dataset_cfg.batch_size
-    tasks = seqio.get_subtasks(seqio.get_mixture_or_task(dataset_cfg.mixture_or_task_name))
+    tasks = seqio.get_subtasks(task_examples.get_mixture_or_task(dataset_cfg.mixture_or_task_name))
     number = num_batches * dataset_cfg.batch_size
     self._sets = {
       task.name: input_pipeline.open_eval(dataset_cfg, task.name, num_examples=number)

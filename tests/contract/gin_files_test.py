@@ -27,6 +27,7 @@ MODALITIES = (
   "get_input_modalities.input_modality = ['image', 'text']",
   "get_target_modalities.target_modality = ['text']",
 )
+OWN = ("DATA = 'tests/testdata/own_rows.jsonl'", "MODEL_DIR = 'm'")
 TRAINING = ("MODEL_DIR = 'm'", "INITIAL_CHECKPOINT_PATH = 'c'")
 BY_HAND = (
   "MIXTURE_OR_TASK_NAME = 'refcoco_unc'",
@@ -47,6 +48,7 @@ RUN_FILES = {
   ),
   f'{RUNS}/infer.gin': ('infer', (*CHECKPOINT, "INFER_OUTPUT_DIR = 'o'")),
   f'{UIO}/finetune/refexp.gin': ('train', TRAINING),
+  f'{UIO}/finetune/jsonl.gin': ('train', OWN),
   f'{UIO}/eval/vision_language.gin': ('eval', (*CHECKPOINT, "EVAL_OUTPUT_DIR = 'o'")),
 }
 # Files that name their own size, alone or after another file.
@@ -54,8 +56,15 @@ ALONE = {
   f'{UIO}/finetune/quickstart.gin': ('train', ("MODEL_DIR = 'm'",)),
   f'{RUNS}/doctor.gin': ('doctor', ()),
   f'{UIO}/eval/quickstart.gin': ('eval', ("CHECKPOINT_PATH = 'c'", "EVAL_OUTPUT_DIR = 'o'")),
+  f'{UIO}/eval/jsonl.gin': ('eval', (*OWN, "EVAL_OUTPUT_DIR = 'o'")),
+  f'{UIO}/infer/jsonl.gin': ('infer', (*OWN, "INFER_OUTPUT_DIR = 'o'")),
 }
-AFTER = {f'{UIO}/eval/quickstart.gin': f'{UIO}/finetune/quickstart.gin'}
+# What must be read before it.
+AFTER = {
+  f'{UIO}/eval/quickstart.gin': (f'{UIO}/finetune/quickstart.gin',),
+  f'{UIO}/eval/jsonl.gin': (f'{UIO}/tiny.gin', f'{UIO}/finetune/jsonl.gin'),
+  f'{UIO}/infer/jsonl.gin': (f'{UIO}/tiny.gin', f'{UIO}/finetune/jsonl.gin'),
+}
 SIZE_FILES = [f'{UIO}/{size}.gin' for size in SIZES]
 
 
@@ -126,9 +135,8 @@ def test_a_macro_of_a_size_file_arrives_in_the_model(size, macro, value, of, par
 @pytest.mark.parametrize('file', [*RUN_FILES, *ALONE])
 def test_a_run_file_gives_its_entry_point_all_that_it_needs(file):
   name, bindings = {**RUN_FILES, **ALONE}[file]
-  size = None if file in ALONE else f'{UIO}/tiny.gin'
-  before = AFTER.get(file, size)
-  gin_utils.parse([before, file] if before else [file], bindings)
+  before = AFTER.get(file, () if file in ALONE else (f'{UIO}/tiny.gin',))
+  gin_utils.parse([*before, file], bindings)
   assert preflight.arguments_of(entry_point(name))
 
 

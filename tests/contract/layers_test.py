@@ -64,7 +64,7 @@ ROWS = {
   f'{UIO}.metrics': Row(3, 'tf'),
   **{
     f'{UIO}.data.{name}': Row(3, 'tf')
-    for name in ('tasks', 'nlp_tasks', 'mixtures', 'jsonl_task')
+    for name in ('tasks', 'nlp_tasks', 'mixtures', 'jsonl_task', 'own_source')
   },
   **{f't5x.{name}': Row(4, 'both') for name in ('train', 'eval', 'infer', 'doctor')},
   f'{UIO}.utils': Row(4, 'both'),

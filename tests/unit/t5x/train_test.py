@@ -128,7 +128,7 @@ def test_reports_come_as_told_or_as_often_as_the_rarest_need(given, others, want
 def test_evaluations_are_made_and_written(tmp_path, monkeypatch):
   rows = tiny.MemoryBatches(seed=1)
   tasks = [types.SimpleNamespace(name=n, splits=s) for n, s in (('a', ['val']), ('b', ['train']))]
-  monkeypatch.setattr(train.seqio, 'get_mixture_or_task', lambda name: name)
+  monkeypatch.setattr(train.task_examples, 'get_mixture_or_task', lambda name: name)
   monkeypatch.setattr(train.seqio, 'get_subtasks', lambda name: tasks)
   asked = []
 
@@ -159,7 +159,7 @@ def test_evaluations_are_made_and_written(tmp_path, monkeypatch):
 def test_the_padded_last_batch_of_a_task_is_left_out_unless_it_is_the_only_one(monkeypatch):
   cfg = DatasetConfig('mixture', {}, 'val', 2)
   task = types.SimpleNamespace(name='a', splits=['val'])
-  monkeypatch.setattr(train.seqio, 'get_mixture_or_task', lambda name: name)
+  monkeypatch.setattr(train.task_examples, 'get_mixture_or_task', lambda name: name)
   monkeypatch.setattr(train.seqio, 'get_subtasks', lambda name: [task])
   taken = []
   trainer = types.SimpleNamespace(evaluate=lambda params, batches: taken.extend(batches) or {})

@@ -2,7 +2,7 @@
 
 import seqio
 
-from t5x.examples.unified_io.data import nlp_tasks, tasks  # noqa: F401  registers them
+from t5x.examples.unified_io.data import jsonl_task, nlp_tasks, tasks  # noqa: F401  registers them
 
 seqio.MixtureRegistry.add(
   'refexp', [('refcoco_unc', 1.0), ('refcocog_google', 1.0), ('refcoco_plus_unc', 1.0)]

@@ -104,7 +104,7 @@ class TextTarget:
     longest = _length(lengths, 'text_targets') - 1
     tokens = _tokens(text)
     if isinstance(tokens, tf.RaggedTensor):
-      tokens = _with_eos(tokens[:, :longest])
+      tokens = with_eos(tokens[:, :longest])
       return {
         'tokens': tokens.flat_values,
         'pos_ids': tf.ragged.range(tf.cast(tokens.row_lengths(), tf.int32)).flat_values,
@@ -139,7 +139,8 @@ def pad(values: tf.Tensor, length: int) -> tf.Tensor:
   return tf.ensure_shape(values, [length])
 
 
-def _with_eos(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
+def with_eos(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
+  """Ids of several texts, each ended by EOS: [[5], []] -> [[5, 1], [1]]."""
   eos = tf.fill([tokens.nrows(), 1], config.EOS_ID)
   return tf.concat([tokens, tf.RaggedTensor.from_tensor(eos)], axis=1)
 
@@ -161,7 +162,7 @@ def convert_choices(choices: Any, lengths: Lengths) -> tf.Tensor:
   count = choices.shape[0]
   tokens = _tokens(choices)
   if isinstance(tokens, tf.RaggedTensor):
-    tokens = _with_eos(tokens[:, : length - 1]).to_tensor()
+    tokens = with_eos(tokens[:, : length - 1]).to_tensor()
   else:
     ended = tf.reduce_any(tokens == config.EOS_ID, 1) | tf.reduce_all(tokens == config.PAD_ID, 1)
     wanted = tf.debugging.assert_equal(tf.reduce_all(ended), True, 'an option has no EOS')
