@@ -26,9 +26,11 @@ from t5x.examples.unified_io.data.own import files, index
 Files = str | Sequence[str] | Mapping[str, float] | None
 Splits = dict[str, np.ndarray]  # name -> numbers of rows
 _SHOWN = 20  # bad rows that a message lists; the others are in a file
-# field of a row -> the modalities that it needs
-_INPUTS = {'image': ('image',)}
-_TARGETS = {'image_target': ('image',)}
+# what rows bring -> the modality that it needs
+_INPUTS = {
+  'image': 'image', 'video': 'image_history', 'audio': 'audio', 'audio_history': 'audio_history',
+}  # fmt: skip
+_TARGETS = {'image_target': 'image', 'audio_target': 'audio'}
 
 
 @gin.configurable
@@ -45,6 +47,7 @@ class OwnData:
     decode_images: decode every picture when the rows are checked, instead of its header.
     fields: {field of the files: ours, or None to leave it out}, where they have other names.
     text_inputs, text_targets: limits in tokens, for the warning about longer texts.
+    num_frames: of a video, and segments of a sound before its last.
   """
 
   data: Files = None
@@ -55,6 +58,7 @@ class OwnData:
   fields: Mapping[str, str | None] | None = None
   text_inputs: int | None = None
   text_targets: int | None = None
+  num_frames: int = 4
 
   def __post_init__(self):
     if not (self.data or self.data_eval):
@@ -78,17 +82,20 @@ class OwnData:
       self._say_what_is_long(made, rows)
       splits = self._splits(made, rows) if is_learned else dict.fromkeys(_ALL_SPLITS, rows)
       for task, own_splits in _by_options(name, made, splits):
-        own_source.add_task(own_source.OwnSource(task, made, own_splits, self.fields or {}))
+        source = own_source.OwnSource(
+          task, made, own_splits, rename=self.fields or {}, max_frames=self.num_frames
+        )
+        own_source.add_task(source)
         for split in parts if is_learned else ['validation']:
           if count := len(own_splits.get(split, ())):
             share = count / len(splits[split])
             parts[split][task] = count if rate is None else rate * share
     return _mixed('own', parts['train']), _mixed('own_eval', parts['validation'])
 
-  def media(self) -> set[str]:
-    """The fields of pictures and sounds in `data` (in `data_eval`, where that is all)."""
+  def brings(self) -> set[str]:
+    """What rows of `data` bring (of `data_eval`, where that is all): pictures, sounds, videos."""
     indices = [self._index(path) for path in _rates(self.data or self.data_eval)]
-    return {name for made in indices for name in made.media(made.good)}
+    return {name for made in indices for name in made.brings(made.good)}
 
   def _index(self, path: str) -> index.Index:
     """Opened and checked once, and again when the file has changed."""
@@ -160,12 +167,12 @@ def eval_task(own: OwnData) -> str:
 
 def input_modalities(own: OwnData) -> list[str]:
   """The input modalities that the rows need."""
-  return ['text', *(m for name, needed in _INPUTS.items() if name in own.media() for m in needed)]
+  return ['text', *(_INPUTS[name] for name in sorted(own.brings() & _INPUTS.keys()))]
 
 
 def target_modalities(own: OwnData) -> list[str]:
   """The target modalities that the rows need."""
-  return ['text', *(m for name, needed in _TARGETS.items() if name in own.media() for m in needed)]
+  return ['text', *(_TARGETS[name] for name in sorted(own.brings() & _TARGETS.keys()))]
 
 
 def if_given(path: str | None, then: Any, otherwise: Any) -> Any:

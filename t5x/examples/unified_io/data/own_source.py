@@ -27,7 +27,9 @@ class OwnSource(stream.NumberedSource):
     name: str,
     made: index.Index,
     splits: Mapping[str, np.ndarray],
+    *,
     rename: Mapping[str, str | None],
+    max_frames: int,
   ):
     """Opens nothing more.
 
@@ -36,6 +38,7 @@ class OwnSource(stream.NumberedSource):
       made: the index of the file.
       splits: name -> its rows.
       rename: name of a field in the file -> ours, or None to leave it out.
+      max_frames: of a video, and segments of a sound before its last.
     """
     super().__init__(name)
     self._index, self._splits = made, dict(splits)
@@ -43,8 +46,9 @@ class OwnSource(stream.NumberedSource):
     self.families = made.texts('family', used)
     self.max_options = int(made.columns['num_options'][used].max())
     self._decoder = decode.Decoder(
-      made.rows, rename=rename, families=self.families, media=made.media(used)
-    )
+      made.rows, rename=rename, families=self.families, brings=made.brings(used),
+      max_frames=max_frames,
+    )  # fmt: skip
 
   @property
   def splits(self) -> Sequence[str]:

@@ -13,8 +13,12 @@ from t5x import input_pipeline, task_examples
 from t5x.bindings import UserError
 from t5x.examples.unified_io.data import jsonl_task, prompt_dict, vocabulary
 from t5x.examples.unified_io.data.own import files
+from tests.unit.unified_io.media import files as media_files
 
-LENGTHS = {'text_inputs': 48, 'text_targets': 16, 'image_input_samples': None}
+LENGTHS = {
+  'text_inputs': 48, 'text_targets': 16, 'image_input_samples': None, 'audio_input_samples': None,
+  'num_frames': 4,
+}  # fmt: skip
 BOX = '<extra_id_200> <extra_id_200> <extra_id_699> <extra_id_1199>'  # top half of a square
 
 
@@ -49,11 +53,11 @@ def config(name, split='train', **options):
   )
 
 
-def evaluated(path):
+def evaluated(path, **options):
   """The raw fields of each row of a file, and the batches."""
-  name = f'jsonl:{path}'
-  tasks = seqio.get_subtasks(task_examples.get_mixture_or_task(name))
-  batches = [b for t in tasks for b in input_pipeline.open_eval(config(name, 'validation'), t.name)]
+  cfg = config(f'jsonl:{path}', 'validation', **options)
+  tasks = seqio.get_subtasks(task_examples.get_mixture_or_task(cfg.mixture_or_task_name))
+  batches = [batch for task in tasks for batch in input_pipeline.open_eval(cfg, task.name)]
   return [row for _, rows in batches for row in rows], [batch for batch, _ in batches]
 
 
@@ -245,7 +249,7 @@ def test_every_bad_row_is_named_by_its_line(tmp_path):
   head, *lines = str(refused.value).splitlines()
   assert head.startswith(f'3 of 4 rows of {path} cannot be used; mend them, or add --skip_bad_rows')
   assert lines[0].startswith("  line 2: unknown field 'txt'; did you mean text?")
-  assert lines[1] == f'  line 3: image is missing: there is no file {tmp_path}/b.jpg'
+  assert lines[1] == f'  line 3: image: there is no file {tmp_path}/b.jpg'
   assert lines[2] == '  line 4: neither answers nor a target: nothing to learn'
 
 
@@ -302,3 +306,25 @@ def test_a_picture_that_breaks_while_training_is_left_out_and_its_line_named(tmp
   batches.close()
   assert len({tuple(row) for row in tokens.tolist()}) == 3  # the fourth is the first again
   assert f'{path}, line 3: {tmp_path}/2.png is no picture that can be read' in caplog.text
+
+
+# ---- Sounds and videos ---------------------------------------------------------------------------
+def test_sounds_and_videos_come_through_all_stages_beside_rows_without(tmp_path):
+  pytest.importorskip('av')
+  wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000 * 9).astype(np.float32)
+  (tmp_path / 'a.wav').write_bytes(media_files.sound(wave))
+  (tmp_path / 'v.mp4').write_bytes(media_files.video(12, fps=4))
+  path = write(tmp_path, [qa(0, audio='a.wav'), qa(1, video='v.mp4'), qa(2)])
+  own = jsonl_task.OwnData(data=path)
+  inputs = jsonl_task.input_modalities(own)
+  assert inputs == ['text', 'audio', 'audio_history', 'image_history']
+  gin.bind_parameter('get_input_modalities.input_modality', inputs)
+  gin.bind_parameter('image_sizes.history', (32, 32))
+  _, (batch,) = evaluated(path, batch_size=3)
+  seen = {m: batch[f'inputs/{m}/mask'].reshape(3, -1).any(-1).tolist() for m in inputs}
+  assert seen == {
+    'text': [True, True, True],
+    'audio': [True, False, False],
+    'audio_history': [True, False, False],
+    'image_history': [False, True, False],
+  }

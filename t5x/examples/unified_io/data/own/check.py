@@ -1,14 +1,13 @@
 """What is to be known of a row before training: is it sound, what does it bring, how long is it?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 import dataclasses
 import functools
 import hashlib
 import os
-from typing import Any
 
 from t5x.examples.unified_io.data import vocabulary
-from t5x.examples.unified_io.data.own import files
+from t5x.examples.unified_io.data.own import files, media_fields
 from t5x.examples.unified_io.data.own import media as media_lib
 from t5x.examples.unified_io.data.own import rows as rows_lib
 
@@ -21,7 +20,7 @@ class Summary:
   """What is kept of a sound row.
 
   Attributes:
-    media: its pictures and sounds, by field.
+    brings: its pictures and sounds, see `media_fields.BRINGS`.
     family: of prompts.
     num_options: to choose from.
     has_target: whether there is something to learn.
@@ -30,7 +29,7 @@ class Summary:
     input_tokens, target_tokens: ids of its text and of its longest answer, without prompt and EOS.
   """
 
-  media: tuple[str, ...]
+  brings: tuple[str, ...]
   family: str
   num_options: int
   has_target: bool
@@ -52,12 +51,10 @@ class Checker:
       decode: decode pictures instead of reading their headers.
     """
     self._rows, self._rename = rows, rename
-    checks: Mapping[str, Callable[[media_lib.Media], Any]] = {
-      'image': functools.partial(media_lib.check_picture, decode=decode),
-      'image_target': functools.partial(media_lib.check_picture, decode=decode),
-    }
     # Many rows may be about one picture.
-    self._check = functools.lru_cache(maxsize=4096)(lambda name, media: checks[name](media))
+    self._check = functools.lru_cache(maxsize=4096)(
+      lambda name, media: media_fields.check(name, media, decode)
+    )
 
   def __call__(self, row: int) -> Summary:
     """Looks at one row.
@@ -67,20 +64,20 @@ class Checker:
     """
     stored = self._rows.read(row)
     parsed = parse(self._rows, stored, self._rename)
-    faults = []
+    faults, brings = [], set()
     for name, media in parsed.media.items():
       try:
-        size = self._check(name, media)
+        brought, size = self._check(name, media)
       except media_lib.MediaError as e:
-        faults.append(f'{name} {e}')
+        faults.append(f'{name}: {e}')
         continue
+      brings.update(brought)
       if name == 'image':
-        faults += [
-          fault for i, box in enumerate(parsed.boxes) for fault in _box_faults(i, box, size)
-        ]
+        boxes = enumerate(parsed.boxes)
+        faults += [fault for i, box in boxes for fault in _box_faults(i, box, size)]
     if faults:
       raise rows_lib.RowError(faults)
-    return _summary(parsed, stored)
+    return _summary(parsed, stored, brings)
 
 
 def parse(rows: files.RowFile, stored: bytes, rename: Mapping[str, str | None]) -> rows_lib.Row:
@@ -108,11 +105,11 @@ def _box_faults(number: int, box: tuple[float, ...], size: tuple[int, int]) -> l
   return [] if inside else [f'{shown} lies outside of its image of {width} x {height} pixels']
 
 
-def _summary(row: rows_lib.Row, stored: bytes) -> Summary:
+def _summary(row: rows_lib.Row, stored: bytes, brings: Collection[str]) -> Summary:
   about = [str(m.path or hashlib.sha256(m.data).digest()) for m in row.media.values()]
   group = hashlib.sha256('\n'.join(sorted(about)).encode() or stored).digest()
   return Summary(
-    media=tuple(row.media), family=row.family, num_options=len(row.options),
+    brings=tuple(sorted(brings)), family=row.family, num_options=len(row.options),
     has_target=row.has_target, metric=row.metric, group=int.from_bytes(group[:8], 'little'),
     input_tokens=_length(row.text, row), target_tokens=max(
       (_length(text, row) for text in (*row.answers, *row.options)), default=0
@@ -125,4 +122,4 @@ def _length(text: str, row: rows_lib.Row) -> int:
   boxes = {rows_lib.NO_BOX: '', rows_lib.ALL_BOXES: _LOCATION * len(row.boxes)}
   pieces, slots = rows_lib.pieces(text)
   written = ''.join(p + boxes.get(s, _LOCATION) for p, s in zip(pieces, slots, strict=True))
-  return len(vocabulary.get_default_vocabulary().encode(written))
+  return len(vocabulary.get_default_vocabulary().encode(written.rstrip()))

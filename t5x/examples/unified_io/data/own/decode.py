@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from t5x.examples.unified_io.data.own import check, files
-from t5x.examples.unified_io.data.own import media as media_lib
+from t5x.examples.unified_io.data.own import check, files, media_fields
 from t5x.examples.unified_io.data.own import rows as rows_lib
 
 _TEXT_SPECS = {
@@ -26,10 +25,6 @@ _TEXT_SPECS = {
   'boxes': tf.TensorSpec([None, 4], tf.float32),  # as parts of the picture
   'target_boxes': tf.TensorSpec([None], tf.int32),
 }
-_PICTURE, _IS_THERE = tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([], tf.bool)
-_MEDIA_SPECS = {
-  name: {name: _PICTURE, f'has_{name}': _IS_THERE} for name in ('image', 'image_target')
-}
 
 
 class Decoder:
@@ -41,7 +36,8 @@ class Decoder:
     *,
     rename: Mapping[str, str | None],
     families: Sequence[str],
-    media: Collection[str],
+    brings: Collection[str],
+    max_frames: int,
   ):
     """Reads nothing yet.
 
@@ -49,11 +45,12 @@ class Decoder:
       rows: the file.
       rename: name of a field in the file -> ours, or None to leave it out.
       families: of prompts; 'family' is a number into them.
-      media: fields of pictures and sounds that rows of the file have.
+      brings: what rows of the file bring, see `media_fields.BRINGS`.
+      max_frames: of a video, and segments of a sound before its last.
     """
     self._rows, self._rename, self._families = rows, rename, list(families)
-    self._media = [name for name in rows_lib.MEDIA if name in media]
-    self.specs = {**_TEXT_SPECS, **{k: v for m in self._media for k, v in _MEDIA_SPECS[m].items()}}
+    self._brings, self._max_frames = brings, max_frames
+    self.specs = {**_TEXT_SPECS, **media_fields.specs(brings)}
 
   def __call__(self, stored: bytes, number: int) -> dict[str, Any]:
     """One row as arrays of `specs`.
@@ -72,10 +69,7 @@ class Decoder:
       raise ValueError(f'{self._rows.path}, {self._rows.unit} {number}: {e}') from e
 
   def _decoded(self, row: rows_lib.Row, number: int) -> dict[str, Any]:
-    media = {name: _blank(spec) for name, spec in self.specs.items() if name not in _TEXT_SPECS}
-    for name in self._media:
-      if name in row.media:
-        media |= {name: media_lib.decode_picture(row.media[name]), f'has_{name}': np.bool_(True)}
+    media = media_fields.read(row.media, self._brings, self._max_frames)
     size = media['image'].shape[:2] if 'image' in media else (1, 1)
     return {
       **media,
@@ -100,9 +94,3 @@ def _texts(row: rows_lib.Row) -> dict[str, Any]:
     'num_answers': np.int32(len(row.answers)),
     'num_options': np.int32(len(row.options)),
   }
-
-
-def _blank(spec: tf.TensorSpec) -> np.ndarray:
-  """What stands for no picture or sound: one black pixel, no frames, silence."""
-  shape = [1, 1, 3] if spec is _PICTURE else [size or 0 for size in spec.shape]
-  return np.zeros(shape, spec.dtype.as_numpy_dtype)

@@ -19,7 +19,7 @@ from t5x.examples.unified_io.data import vocabulary
 from t5x.examples.unified_io.data.own import check, files
 from t5x.examples.unified_io.data.own import rows as rows_lib
 
-_VERSION = 1
+_VERSION = 2
 _AT_ONCE = 256  # rows a thread looks at between two looks at the clock
 _SAMPLE = 64  # rows that are looked at again each time
 _REPORT_SECONDS = 10
@@ -27,7 +27,7 @@ _NUMBERS = {
   'num_options': np.int32, 'has_target': np.bool_, 'group': np.uint64, 'input_tokens': np.int32,
   'target_tokens': np.int32,
 }  # fmt: skip
-_NAMES = ('media', 'family', 'metric')  # kept as numbers into a list of texts
+_NAMES = ('brings', 'family', 'metric')  # kept as numbers into a list of texts
 
 
 @dataclasses.dataclass
@@ -37,7 +37,7 @@ class Index:
   Attributes:
     rows: the file.
     columns: attribute of `check.Summary` -> array [n]; texts as numbers into `names`.
-    names: 'media', 'family' and 'metric' -> the texts that occur.
+    names: 'brings', 'family' and 'metric' -> the texts that occur.
     bad: row -> what is wrong in it; its entries in `columns` mean nothing.
   """
 
@@ -51,12 +51,12 @@ class Index:
     """The sound rows, ascending."""
     return np.setdiff1d(np.arange(len(self.rows)), np.array(sorted(self.bad), np.int64))
 
-  def media(self, rows: np.ndarray) -> set[str]:
-    """The fields of pictures and sounds that any of `rows` has."""
-    return {name for names in self.texts('media', rows) for name in names}
+  def brings(self, rows: np.ndarray) -> set[str]:
+    """What any of `rows` brings, see `media_fields.BRINGS`."""
+    return {name for names in self.texts('brings', rows) for name in names}
 
   def texts(self, name: str, rows: np.ndarray) -> list:
-    """The different values of 'media', 'family' or 'metric' among `rows`."""
+    """The different values of 'brings', 'family' or 'metric' among `rows`."""
     return [self.names[name][i] for i in np.unique(self.columns[name][rows])]
 
 
@@ -123,7 +123,7 @@ def _built(rows: files.RowFile, checker: check.Checker, key: str) -> Index:
 
 
 _NOTHING = check.Summary(
-  media=(), family='', num_options=0, has_target=False, metric='', group=0, input_tokens=0,
+  brings=(), family='', num_options=0, has_target=False, metric='', group=0, input_tokens=0,
   target_tokens=0,
 )  # fmt: skip
 
@@ -193,5 +193,5 @@ def _read(place: pathlib.Path, key: str) -> tuple[dict, dict[str, np.ndarray]] |
 
 def _restored(path: str, info: Mapping, arrays: dict[str, np.ndarray]) -> Index:
   rows = files.open_rows(path, arrays.pop('lines', None))
-  info['names']['media'] = [tuple(media) for media in info['names']['media']]
+  info['names']['brings'] = [tuple(names) for names in info['names']['brings']]
   return Index(rows, arrays, info['names'], {int(row): faults for row, faults in info['bad']})

@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from t5x.examples.unified_io.media.sources import MediaError
+
 MAX_PIXELS = 2**26  # of a picture: 67 million take 200 MB
 _TAIL = 4096  # bytes at the end of a file in which its end mark is looked for
 _END_MARKS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}
@@ -27,13 +29,14 @@ class Media(NamedTuple):
     return io.BytesIO(self.data) if self.path is None else open(self.path, 'rb')
 
   @property
+  def name(self) -> str:
+    """The path, or 'it', and a space, to begin a sentence with."""
+    return f'{self.path or "it"} '
+
+  @property
   def source(self) -> str | bytes:
     """The path, or the bytes."""
     return self.data if self.path is None else self.path
-
-
-class MediaError(ValueError):
-  """A picture or sound that cannot be used; the message goes on from its name."""
 
 
 def of_value(value: Any, folder: str) -> Media:
@@ -54,20 +57,20 @@ def of_value(value: Any, folder: str) -> Media:
   if isinstance(value, str) and value.startswith('data:'):
     return Media(data=_from_base64(value.partition('base64,')[2]))
   if isinstance(value, str) and '://' in value:
-    raise MediaError(f'is an address ({value}); download it and give the file')
+    raise MediaError(f'{value} is an address; download it and give the file')
   if isinstance(value, str) and value:
     return Media(path=os.path.join(folder, os.path.expanduser(value)))
-  kind = 'empty' if not value else f'a {type(value).__name__}'
-  raise MediaError(f'must be a path, a data: URI or {{"bytes": base64}}, and is {kind}')
+  kind = f'a {type(value).__name__}' if value else 'nothing'
+  raise MediaError(f'it must be a path, a data: URI or {{"bytes": base64}}, not {kind}')
 
 
 def _from_base64(text: str) -> bytes:
   try:
     data = base64.b64decode(text, validate=True)
   except binascii.Error as e:
-    raise MediaError(f'has bytes that are no base64 ({e})') from e
+    raise MediaError(f'its bytes are no base64 ({e})') from e
   if not data:
-    raise MediaError('has no bytes')
+    raise MediaError('it has no bytes')
   return data
 
 
@@ -85,21 +88,17 @@ def _picture(media: Media):
         raise MediaError(_too_large(f'{picture.width} x {picture.height}'))
       yield picture
   except FileNotFoundError as e:
-    raise MediaError(f'is missing: there is no file {media.path}') from e
+    raise MediaError(f'there is no file {media.path}') from e
   except Image.UnidentifiedImageError as e:
-    raise MediaError(f'{_named(media)}is no picture that can be read') from e
+    raise MediaError(f'{media.name}is no picture that can be read') from e
   except _TOO_LARGE as e:
     raise MediaError(_too_large('too many')) from e
   except (OSError, SyntaxError, EOFError) as e:  # Pillow's for broken files
-    raise MediaError(f'{_named(media)}cannot be read: {e}') from e
-
-
-def _named(media: Media) -> str:
-  return '' if media.path is None else f'{media.path} '
+    raise MediaError(f'{media.name}cannot be read: {e}') from e
 
 
 def _too_large(size: str) -> str:
-  return f'has {size} pixels; at most {MAX_PIXELS:,} are taken, make it smaller'
+  return f'it has {size} pixels; at most {MAX_PIXELS:,} are taken, make it smaller'
 
 
 def check_picture(media: Media, *, decode: bool = False) -> tuple[int, int]:
@@ -139,7 +138,7 @@ def decode_picture(media: Media) -> np.ndarray:
 
 def _pixels(picture: Image.Image) -> np.ndarray:
   if picture.mode == 'F':
-    raise MediaError('has pixels of floating point; store 8 or 16 bits')
+    raise MediaError('it has pixels of floating point; store 8 or 16 bits')
   if picture.mode.startswith('I'):  # 16 bits; 'I' has 32 and may hold 8 or 16 of them
     grey = np.asarray(picture, np.int64)
     grey = grey if picture.mode == 'I' and grey.max(initial=0) < 256 else grey >> 8

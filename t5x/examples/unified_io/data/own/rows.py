@@ -213,13 +213,13 @@ class _Reader:
         try:
           found[name] = media_lib.of_value(self.fields[name], self.folder)
         except ValueError as e:
-          self.faults.append(f'{name} {e}')
+          self.faults.append(f'{name}: {e}')
     return found
 
   def family(self, text: str, boxes: tuple, media: Mapping[str, Any]) -> str:
     family = self.fields.get('task') or _default_family(text, boxes, media)
     if family == AS_IS:
-      if not text and not media:
+      if 'text' not in self.fields and not media:
         self.faults.append('it has neither text nor task nor a picture, sound or video')
       return AS_IS
     if not isinstance(family, str):

@@ -61,7 +61,7 @@ def _canvas(ex: data_utils.Example, is_training: bool, seed: tf.Tensor) -> dict[
   count = tf.shape(ex['boxes'], tf.int64)[0]
   return {
     'fields': {
-      'image_inputs': image, 'image_input_masks': mask * tf.cast(ex['has_image'], tf.int32),
+      'image_inputs': image, 'image_input_masks': mask * ex['has_image'],
     },
     'boxes': tf.scatter_nd(kept[:, None], boxes, tf.stack([count, 4])),
     'kept': tf.scatter_nd(kept[:, None], tf.ones_like(kept), count[None]) > 0,
@@ -129,8 +129,7 @@ def _ask(
     target, mask, _ = data_utils.resize_and_pad_default(
       ex['image_target'], is_training, target_seed, is_input=False
     )
-    mask *= tf.cast(ex['has_image_target'], tf.int32)
-    made |= {'image_targets': target, 'image_target_masks': mask}
+    made |= {'image_targets': target, 'image_target_masks': mask * ex['has_image_target']}
   if max_options and not is_training:
     made['choices'] = _choices(texts[1 + ex['num_answers'] :], max_options, longest)
   return made

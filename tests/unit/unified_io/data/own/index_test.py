@@ -5,7 +5,7 @@ import json
 from PIL import Image
 import pytest
 
-from t5x.examples.unified_io.data.own import check, files, index
+from t5x.examples.unified_io.data.own import check, files, index, media
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_it_tells_what_rows_bring(tmp_path):
       {'text': ''},
     )
   )
-  assert made.media(made.good) == {'image'}
+  assert made.brings(made.good) == {'image'}
   assert made.texts('metric', made.good) == ['refexp', 'exact_match']
   assert made.texts('family', made.good[1:]) == ['', 'Box_Classification_Scene']
   columns = {name: values[:3].tolist() for name, values in made.columns.items()}
@@ -112,7 +112,7 @@ def test_it_is_read_again_and_made_anew_when_the_file_changes(tmp_path, looked_a
 
 def test_a_picture_that_comes_later_mends_its_row(tmp_path):
   path = write(tmp_path, {'image': 'a.png', 'text': 'What?', 'answers': 'a'})
-  assert 'is missing' in load(path).bad[0][0]
+  assert 'there is no file' in load(path).bad[0][0]
   picture(tmp_path)
   assert not load(path).bad
 
@@ -121,15 +121,13 @@ def test_pictures_that_went_are_noticed(tmp_path):
   path = write(tmp_path, {'image': picture(tmp_path), 'text': 'What?', 'answers': 'a'})
   assert not load(path).bad
   (tmp_path / 'a.png').unlink()
-  assert 'is missing' in load(path).bad[0][0]
+  assert 'there is no file' in load(path).bad[0][0]
 
 
 def test_a_picture_of_many_rows_is_opened_once(tmp_path, monkeypatch):
   opened = []
-  of = index.check.media_lib.check_picture
-  monkeypatch.setattr(
-    index.check.media_lib, 'check_picture', lambda m, **kw: opened.append(m) or of(m, **kw)
-  )
+  of = media.check_picture
+  monkeypatch.setattr(media, 'check_picture', lambda m, **kw: opened.append(m) or of(m, **kw))
   load(write(tmp_path, *[{'image': picture(tmp_path), 'text': 'What?'}] * 50))
   assert len(opened) == 1
 

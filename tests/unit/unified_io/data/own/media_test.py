@@ -52,8 +52,8 @@ def test_a_picture_of_hugging_face_may_be_a_path_alone():
 @pytest.mark.parametrize(
   ('value', 'fault'),
   [
-    ('', 'is empty'), (b'', 'is empty'), (3, 'is a int'), ({'bytes': '%'}, 'no base64'),
-    ({'data': 'x'}, 'is a dict'), ('http://a/b', 'is an address'),
+    ('', 'not nothing'), (b'', 'not nothing'), (3, 'not a int'), ({'bytes': '%'}, 'no base64'),
+    ({'data': 'x'}, 'not a dict'), ('http://a/b', 'is an address'),
     ('data:image/png;base64,', 'has no bytes'),
   ],
 )  # fmt: skip
@@ -135,7 +135,7 @@ def test_more_pixels_than_are_taken(monkeypatch):
 
 
 def test_a_missing_file_is_named(tmp_path):
-  with pytest.raises(MediaError, match=f'is missing: there is no file {tmp_path}/a.jpg'):
+  with pytest.raises(MediaError, match=f'there is no file {tmp_path}/a.jpg'):
     media.check_picture(Media(path=str(tmp_path / 'a.jpg')))
 
 
