@@ -4,7 +4,7 @@ Every parameter names its axes (`('embed', 'mlp')`); `AXIS_RULES` says which axi
 name is cut along. The mesh has two axes: `data` cuts the batch, `model` cuts the parameters.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import contextvars
 import difflib
@@ -97,6 +97,47 @@ def constrain(x: Array, axes: Sequence[str | None]) -> Array:
   if len(axes) != x.ndim:
     raise ValueError(f'{tuple(axes)} names {len(axes)} axes of an array of shape {x.shape}')
   return jax.lax.with_sharding_constraint(x, spec_for(axes, _rules_in_use.get()))
+
+
+def on_each_device(
+  function: Callable[..., Array],
+  args: Sequence[Array],
+  axes: Sequence[Sequence[str | None]],
+  out_axes: Sequence[str | None],
+) -> Array:
+  """Runs a function that the compiler cannot cut itself, a kernel, on each device's part.
+
+  Nothing is exchanged between devices: what is computed must not mix entries of an axis that is
+  cut. Without a mesh it is `function(*args)`.
+
+  Args:
+    function: (*args) -> one array; it sees the parts.
+    args: arrays inside a compiled function.
+    axes: the logical name of each axis of each argument. An axis of size 1, or a name whose size
+      the devices cannot share evenly, is whole on every device.
+    out_axes: likewise of the result.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return function(*args)
+  rules = _rules_in_use.get()
+  sizes: dict[str | None, int] = {}
+  for x, names in zip(args, axes, strict=True):
+    for name, size in zip(names, x.shape, strict=True):
+      sizes[name] = max(size, sizes.get(name, 1))
+  evenly = {n for n, size in sizes.items() if rules.get(n) and size % mesh.shape[rules[n]] == 0}
+
+  def spec(names: Sequence[str | None], shape: Sequence[int] | None = None) -> PartitionSpec:
+    kept = [n if n in evenly else None for n in names]
+    if shape is not None:
+      kept = [n if size > 1 else None for n, size in zip(kept, shape, strict=True)]
+    return spec_for(kept, rules)
+
+  in_specs = tuple(spec(names, x.shape) for x, names in zip(args, axes, strict=True))
+  cut = jax.shard_map(
+    function, mesh=mesh, in_specs=in_specs, out_specs=spec(out_axes), check_vma=False
+  )
+  return cut(*args)
 
 
 def path_names(path: Sequence[Any]) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ NUM_DETECTION_BINS = 1_000
 NUM_EXTRA_IDS = NUM_SENTINELS + NUM_DETECTION_BINS
 VOCAB_START = NUM_SENTINELS  # <extra_id_200> is location bin 0
 PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
+MASK_CODE_ID = 1  # stands for a code that is to be restored (`ModelConfig.unk_mask_token`)
 FIRST_CODE_ID = 2  # PARITY: of image and audio codes; 0 starts a sequence, 1 masks a token
 
 # ---- Images and audio ----------------------------------------------------------------------------
@@ -59,6 +60,9 @@ MEL = MelConfig()
 
 
 # ---- Networks ------------------------------------------------------------------------------------
+ATTENTION_BACKENDS = ('auto', 'xla', 'cudnn', 'splash')
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VitConfig:
   """A frozen feature encoder: the image ViT, or the audio spectrogram transformer (AST)."""
@@ -176,9 +180,14 @@ class ModelConfig:
   dtype: str = 'bfloat16'  # of the computation; parameters are float32
   scan_layers: bool = True  # one compiled layer, looped; both layouts load the same checkpoint
   remat: str = 'none'  # 'none' or 'full': recompute each layer in the backward pass
-  attention: str = 'auto'  # backend of modules/attention.py
-  pattern_masks: bool = False  # row, column and convolution masks of image targets; released: off
-  dynamic_mask: bool = False  # hide masked target tokens from other queries; released: off
+  attention: str = 'auto'  # one of ATTENTION_BACKENDS; see modules/attention.py
+  # False: no token knows its place (as the original's 'tiny', whose heads are as wide as it is).
+  rotary: bool = True
+  # How image and audio targets are read; the released models were trained with all four off.
+  pattern_masks: bool = False  # layers see rows, columns or squares of the cells so far
+  dynamic_mask: bool = False  # a masked token (task_mask) is seen by itself alone
+  unk_mask_token: bool = False  # the decoder reads MASK_CODE_ID in place of a masked token
+  shift_back_input_token: bool = False  # with masked tokens, it reads each in the token's own place
   image_vit: VitConfig = VitConfig()
   audio_vit: VitConfig = VitConfig()
   image_resampler: ResamplerConfig = ResamplerConfig(latents=32)
@@ -191,6 +200,8 @@ class ModelConfig:
       raise ValueError(f'head_dim is {self.head_dim}; 2-d rotary positions need a multiple of 4')
     if self.remat not in ('none', 'full'):
       raise ValueError(f"remat is {self.remat!r}; it must be 'none' or 'full'")
+    if self.attention not in ATTENTION_BACKENDS:
+      raise ValueError(f'attention is {self.attention!r}; it must be one of {ATTENTION_BACKENDS}')
 
 
 def _resamplers(**fields: Any) -> dict[str, ResamplerConfig]:

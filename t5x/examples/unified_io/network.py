@@ -172,7 +172,7 @@ class Transformer(nn.Module):
     self._check_target(target)
     embedder = self.target_embedders[target]
     x, rotary = embedder.step(ids, cache.index)
-    hidden, cache = self.decoder.step(x, rotary, cache)
+    hidden, cache = self.decoder.step(x, rotary, cache, embedder.cells())
     return embedder.logits(hidden)[:, 0], cache
 
   def input_parts(

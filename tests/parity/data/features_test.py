@@ -14,7 +14,7 @@ from t5x.examples.unified_io.data.features import text
 from tests.parity import harness
 from tests.parity.data import raw
 
-# Inputs of other cases, cases of another form, and a part of the network.
+# Inputs of other cases, cases of another form, and a part of the network (its own parity tests).
 OTHER = ('inputs', '*_raw', 'autoregressive_shift', 'feature_spec', 'pattern_masks')
 SETTINGS = (
   'raw', 'raw_expr', 'sequence_length', 'converter_lengths', 'shuffle_pinned_to', 'tokenizer',
@@ -177,9 +177,3 @@ def test_raw_arrays_belong_to_the_other_cases(path):
 def test_raw_patches_belong_to_the_other_cases(path):
   with harness.case(path) as c:
     c.given('*')
-
-
-@pytest.mark.parametrize('path', harness.cases('data/d_features', 'pattern_masks'))
-def test_pattern_masks_are_the_networks(path):
-  with harness.case(path) as c:
-    c.skip('*', 'image_targets')

@@ -103,6 +103,8 @@ def model_config(stored: Mapping[str, Any], **overrides: Any) -> config_lib.Mode
   """The network of a stored `config`, unrolled unless told otherwise."""
   fields = {ours: stored['t5'][theirs] for ours, theirs in _T5}
   fields['mlp_activations'] = tuple(stored['t5']['mlp_activations'])
+  # PARITY: the original leaves positions out where heads are as wide as the model.
+  fields['rotary'] = fields['head_dim'] != fields['emb_dim']
   parts = {
     'image_vit': vit_config(stored['image_vit']),
     'audio_vit': vit_config(stored['audio_vit']),

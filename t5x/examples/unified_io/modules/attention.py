@@ -1,55 +1,26 @@
 """Attention, asked for by a pattern instead of a mask.
 
-`attend` picks a backend; only the plain one writes the pattern out as a [B, 1, Q, K] mask, others
-may take segment ids and causality as they are. Shapes: B batch, Q queries, K keys, N heads, H width
-of a head, D model width.
+`attend` picks a backend: the plain one, 'xla', writes the scores out; the kernels of
+`attention_backends` do not. Shapes: B batch, Q queries, K keys, N heads, H width of a head, D model
+width.
 """
 
-from collections.abc import Callable
-import difflib
+import functools
 import math
 
+from absl import logging
 from flax import struct
 import flax.linen as nn
 import jax
 from jax.nn import initializers
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from t5x.examples.unified_io.modules import dense, masks, norms, positions
+from t5x.examples.unified_io.modules import attention_backends, dense, norms, positions
+from t5x.examples.unified_io.modules.masks import Pattern
 
 HIDDEN_SCORE = -1e10  # PARITY: finite, so a query that sees no key averages all values
-
-
-class Pattern(struct.PyTreeNode):
-  """Which keys a query sees: those of its segment, not later ones where causal, within `extra`.
-
-  Attributes:
-    query_segments: None where all see each other; see `masks` for padding.
-    key_segments: None exactly where query_segments is.
-    causal: whether keys after the query are hidden.
-    extra: anything that segments cannot say, True = visible.
-  """
-
-  query_segments: Int[Array, '#B Q'] | None = None
-  key_segments: Int[Array, '#B K'] | None = None
-  causal: bool = struct.field(pytree_node=False, default=False)
-  extra: Bool[Array, '#B #N Q K'] | None = None
-
-  def dense(self, queries: int, keys: int) -> Bool[Array, '#B #N Q K'] | None:
-    """The pattern as a mask, True = visible; None where everything is."""
-    parts = [] if self.extra is None else [self.extra]
-    if self.query_segments is not None:
-      parts.append((self.query_segments[:, :, None] == self.key_segments[:, None, :])[:, None])
-    if self.causal:
-      parts.append(masks.causal(queries, keys))
-    if not parts:
-      return None
-    mask, *others = parts
-    for other in others:
-      shape = jnp.broadcast_shapes(mask.shape, other.shape)
-      mask = jnp.broadcast_to(mask, shape) & jnp.broadcast_to(other, shape)
-    return mask
+_LONG = 128  # queries and keys from which on 'auto' takes a kernel
 
 
 def attend_dense(
@@ -67,10 +38,6 @@ def attend_dense(
   return jnp.einsum('BNQK,BKNH->BQNH', jax.nn.softmax(scores).astype(v.dtype), v)
 
 
-Backend = Callable[[Array, Array, Array, Pattern, float], Array]
-BACKENDS: dict[str, Backend] = {'xla': attend_dense}
-
-
 def attend(
   q: Float[Array, 'B Q N H'],
   k: Float[Array, 'B K N H'],
@@ -82,15 +49,33 @@ def attend(
 ) -> Float[Array, 'B Q N H']:
   """softmax(q . k / divisor) . v over the keys that `pattern` lets each query see.
 
+  Args:
+    q, k, v: queries, keys and values.
+    pattern: who sees whom.
+    divisor: of the scores.
+    backend: one of `config.ATTENTION_BACKENDS`. A named kernel is used wherever it can be, 'auto'
+      takes the device's kernel where it can be used and the lengths are worth it; the rest (float32
+      under 'cudnn', single queries while decoding) goes to the plain one, 'xla'.
+
   Raises:
-    ValueError: for an unknown backend.
+    ValueError: where the named kernel cannot run on this device at all.
   """
-  name = 'xla' if backend == 'auto' else backend
-  if name not in BACKENDS:
-    known = ['auto', *BACKENDS]
-    near = difflib.get_close_matches(backend, known) or known
-    raise ValueError(f'unknown attention backend {backend!r}; did you mean one of {near}?')
-  return BACKENDS[name](q, k, v, pattern, divisor)
+  name = backend
+  if backend == 'auto':
+    long = min(q.shape[1], k.shape[1]) >= _LONG
+    name = attention_backends.device_kernel() if long else 'xla'
+  if name == 'xla':
+    return attend_dense(q, k, v, pattern, divisor)
+  kernel = attention_backends.KERNELS[name]
+  if why := kernel.refuses(q, k, v, pattern):
+    _say_once(f'attention {name!r} cannot be used for {why}; the plain one is')
+    return attend_dense(q, k, v, pattern, divisor)
+  return kernel.attend(q, k, v, pattern, divisor)
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+  logging.info(text)
 
 
 def rounded_sqrt(width: int, dtype: str) -> float:

@@ -176,6 +176,7 @@ def arrange(
   packing = plan(joined.mask, length)
   batch = joined.mask.shape[0]
   packed = jax.tree.map(lambda x: packing.pack(jnp.broadcast_to(x, (batch, *x.shape[1:]))), joined)
+  packed = packed.replace(packed=True)
   return parts, Arranged(sequence=packed, counts=counts, packing=packing)
 
 

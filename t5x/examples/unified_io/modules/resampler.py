@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from t5x.examples.unified_io.config import ResamplerConfig
-from t5x.examples.unified_io.modules import attention, dense, masks, norms
+from t5x.examples.unified_io.modules import attention, dense, norms
 
 _LAYER = r'layers_(\d+)/'
 # Beginnings of paths below the resampler, ours and those of the released checkpoints.
@@ -85,9 +85,7 @@ class Resampler(nn.Module):
     shape = (patches.shape[0], *latents.shape)
     latents = jnp.broadcast_to(latents.astype(config.dtype)[None], shape)
     context = norms.RmsNorm(config.dtype, name='context_norm')(patches)
-    pattern = attention.Pattern(
-      masks.query_segments(jnp.ones(shape[:2], bool)), masks.key_segments(mask)
-    )
+    pattern = attention.Pattern.between(jnp.ones(shape[:2], bool), mask)
     for i in range(config.num_layers):
       cross = i in config.cross_attention_layers
       layer = Layer(config, cross, self.backend, name=f'layers_{i}')

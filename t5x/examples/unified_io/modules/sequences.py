@@ -18,12 +18,14 @@ class InputSequence(struct.PyTreeNode):
     mask: not 0 where the token is real.
     rotary: rotary row of each token.
     segments: which example of a packed row the token belongs to; None where a row is one example.
+    packed: whether the real tokens of every row stand before its padding.
   """
 
   embed: Float[Array, 'B L D']
   mask: Int[Array, 'B L']
   rotary: Float[Array, '#B L H']
   segments: Int[Array, 'B L'] | None = None
+  packed: bool = struct.field(pytree_node=False, default=False)
 
 
 class TargetSequence(struct.PyTreeNode):
@@ -33,10 +35,13 @@ class TargetSequence(struct.PyTreeNode):
     embed: embeddings of the decoder's inputs.
     mask: not 0 where the token is real.
     rotary: rotary row of each token.
-    answers: which of several independent answers the token belongs to; None where there is one.
+    answers: tokens with the same number see each other: those of one of several independent
+      answers, or one masked token alone; None where all do.
     tokens: the ids to predict.
     loss_mask: not 0 where the prediction counts.
     segments: as in `InputSequence`.
+    packed: likewise.
+    cells: row and column of each token of a grid, where the layers have grid patterns; else None.
   """
 
   embed: Float[Array, 'B L D']
@@ -46,6 +51,8 @@ class TargetSequence(struct.PyTreeNode):
   tokens: Int[Array, 'B L']
   loss_mask: Int[Array, 'B L']
   segments: Int[Array, 'B L'] | None = None
+  packed: bool = struct.field(pytree_node=False, default=False)
+  cells: Int[Array, '#B L 2'] | None = None
 
 
 def concat(parts: Mapping[str, Array | None]) -> Array | None:
@@ -92,6 +99,10 @@ def join_targets(parts: Mapping[str, TargetSequence]) -> TargetSequence:
     own = jnp.zeros_like(part.mask) if part.answers is None else part.answers
     # PARITY: text, image and audio targets never see each other.
     answers[name] = own * len(parts) + number
+  cells = {name: part.cells for name, part in parts.items()}
+  if any(part is not None for part in cells.values()):  # a token on no grid lies in the first cell
+    nowhere = {name: jnp.zeros((*part.mask.shape, 2), jnp.int32) for name, part in parts.items()}
+    cells = {name: nowhere[name] if part is None else part for name, part in cells.items()}
   return TargetSequence(
     embed=concat({name: part.embed for name, part in parts.items()}),
     mask=concat({name: part.mask for name, part in parts.items()}),
@@ -100,4 +111,5 @@ def join_targets(parts: Mapping[str, TargetSequence]) -> TargetSequence:
     tokens=concat({name: part.tokens for name, part in parts.items()}),
     loss_mask=concat({name: part.loss_mask for name, part in parts.items()}),
     segments=concat({name: part.segments for name, part in parts.items()}),
+    cells=concat(cells),
   )

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 from jax.nn import initializers
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from t5x.examples.unified_io import config as constants
@@ -24,6 +24,7 @@ from t5x.examples.unified_io.modules import (
   audio_vqgan,
   dense,
   image_vqgan,
+  masks,
   positions,
   sequences,
 )
@@ -58,6 +59,10 @@ class TargetEmbedder(nn.Module):
   def rotary_table(self) -> Float[np.ndarray, 'R H']:
     """The rotary row of every position."""
     raise NotImplementedError
+
+  def cells(self) -> Int[np.ndarray, 'S 2'] | None:
+    """Row and column of each token, for layers with grid patterns; None where there are none."""
+    return None
 
   def embed(self, ids: Int[Array, 'B L']) -> Float[Array, 'B L D']:
     """Embeddings of decoder inputs."""
@@ -106,18 +111,25 @@ class DenseTarget(TargetEmbedder):
     codes = fields['tokens'] if self.spec.use_codes else self._tokenize(fields[self.spec.name])
     tokens = jax.lax.stop_gradient(codes) + constants.FIRST_CODE_ID
     mask = fields.get('mask', jnp.ones(tokens.shape, jnp.int32))
-    inputs = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)))
+    task_mask = fields.get('task_mask', jnp.zeros(tokens.shape, jnp.int32))
+    inputs, masked = decoder_inputs(tokens, task_mask, self.config)
+    cells = self.cells()
     return sequences.TargetSequence(
       embed=self.embed(inputs),
       mask=mask,
       rotary=jnp.asarray(self.rotary_table(), self.config.dtype)[None],
-      answers=None,
+      answers=masks.alone(masked) if self.config.dynamic_mask else None,
       tokens=tokens,
       loss_mask=fields.get('loss_mask', mask),
+      cells=None if cells is None else jnp.asarray(cells)[None],
     )
 
   def rotary_table(self) -> Float[np.ndarray, 'R H']:
     return positions.rotary_2d(self.spec.grid.rows, self.spec.grid.cols, self.config.head_dim)
+
+  def cells(self) -> Int[np.ndarray, 'S 2'] | None:
+    grid = self.spec.grid
+    return masks.grid_cells(grid.rows, grid.cols) if self.config.pattern_masks else None
 
   def _tokenize(self, pixels: Array) -> Int[Array, 'B L']:
     if self.tokenizer is None:
@@ -129,6 +141,26 @@ class DenseTarget(TargetEmbedder):
     if self.is_initializing():
       self.tokenizer.decode(codes)  # so that its parameters exist, too
     return codes
+
+
+def decoder_inputs(
+  tokens: Int[Array, 'B L'], task_mask: Int[Array, 'B L'], config: ModelConfig
+) -> tuple[Int[Array, 'B L'], Bool[Array, 'B L']]:
+  """What the decoder reads in order to write `tokens`, and where it reads a masked token.
+
+  Args:
+    tokens: ids to write.
+    task_mask: not 0 where the token is masked, that is, to be restored.
+    config: `unk_mask_token` replaces masked tokens; `shift_back_input_token` reads each token of a
+      target with masked ones in its own place, else each stands one place later, after a 0.
+  """
+  masked = task_mask.astype(bool)
+  read = jnp.where(masked, constants.MASK_CODE_ID, tokens) if config.unk_mask_token else tokens
+  later, masked_later = (jnp.pad(x[:, :-1], ((0, 0), (1, 0))) for x in (read, masked))
+  if not config.shift_back_input_token:
+    return later, masked_later
+  some = jnp.broadcast_to(jnp.any(masked, axis=1, keepdims=True), masked.shape)
+  return jnp.where(some, read, later), jnp.where(some, masked, masked_later)
 
 
 class AudioTarget(DenseTarget):

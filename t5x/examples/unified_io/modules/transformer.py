@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 from t5x.examples.unified_io.config import ModelConfig
 from t5x.examples.unified_io.modules import (
@@ -26,12 +27,21 @@ CACHE_BATCH_AXIS = 1  # of every array of a Cache but its index
 
 
 class Encoded(struct.PyTreeNode):
-  """What the decoder attends to. `segments` tells the examples of a packed row apart."""
+  """What the decoder attends to.
+
+  Attributes:
+    hidden: states of the inputs.
+    mask: not 0 where an input is real.
+    rotary: rotary row of each input.
+    segments: which example of a row an input belongs to; None where a row is one example.
+    packed: whether the real ones of every row stand first.
+  """
 
   hidden: Float[Array, 'B K D']
   mask: Int[Array, 'B K']
   rotary: Float[Array, '#B K H']
   segments: Int[Array, 'B K'] | None = None
+  packed: bool = struct.field(pytree_node=False, default=False)
 
 
 class Cache(struct.PyTreeNode):
@@ -51,7 +61,19 @@ class Cache(struct.PyTreeNode):
 
 
 class Context(struct.PyTreeNode):
-  """What all decoder layers share: the inputs, and who sees whom."""
+  """What all decoder layers share: the inputs, and who sees whom.
+
+  Attributes:
+    encoded: states of the inputs; None where their keys and values are known.
+    self_pattern: what a target sees of the targets, under the layer's grid pattern.
+    cross_pattern: what it sees of the inputs.
+    rotation: positions of the targets.
+    encoded_rotation: positions of the inputs.
+    index: number of the token that is decoded.
+    query_cells: where in the grid of an image or a spectrogram each target lies; None where the
+      layers have no grid patterns.
+    key_cells: likewise of the targets as keys.
+  """
 
   encoded: Array | None
   self_pattern: attention.Pattern
@@ -59,6 +81,15 @@ class Context(struct.PyTreeNode):
   rotation: positions.Rotation | None
   encoded_rotation: positions.Rotation | None = None
   index: Array | None = None
+  query_cells: Int[Array, '#B Q 2'] | None = None
+  key_cells: Int[Array, '#B L 2'] | None = None
+
+  def layer_pattern(self, kind: Int[Array, '']) -> attention.Pattern:
+    """The pattern among targets in a layer with the `kind`-th grid pattern."""
+    if self.query_cells is None:
+      return self.self_pattern
+    patterns = masks.grid_patterns(self.query_cells, self.key_cells)
+    return self.self_pattern.replace(extra=jax.lax.select_n(kind, *patterns.values()))
 
 
 def _attention(config: ModelConfig, **options: Any) -> attention.Attention:
@@ -79,8 +110,7 @@ def _mlp(config: ModelConfig) -> dense.Mlp:
 
 
 def _rotation(config: ModelConfig, rows: Array) -> positions.Rotation | None:
-  # PARITY: a head as wide as the model runs without positions (the size 'tiny').
-  return None if config.head_dim == config.emb_dim else positions.Rotation.from_rows(rows)
+  return positions.Rotation.from_rows(rows) if config.rotary else None
 
 
 class EncoderLayer(nn.Module):
@@ -119,9 +149,8 @@ class Encoder(nn.Module):
   def __call__(self, inputs: sequences.InputSequence, *, deterministic: bool = True) -> Encoded:
     """States of all input tokens."""
     config = self.config
-    pattern = attention.Pattern(
-      query_segments=masks.query_segments(inputs.mask, inputs.segments),
-      key_segments=masks.key_segments(inputs.mask, inputs.segments),
+    pattern = attention.Pattern.between(
+      inputs.mask, inputs.mask, inputs.segments, inputs.segments, keys_first=inputs.packed
     )
     x = self.input_drop(inputs.embed, deterministic=deterministic).astype(config.dtype)
 
@@ -133,7 +162,10 @@ class Encoder(nn.Module):
       count=config.num_encoder_layers, remat=config.remat,
     )  # fmt: skip
     x = self.output_drop(self.encoder_norm(x), deterministic=deterministic)
-    return Encoded(hidden=x, mask=inputs.mask, rotary=inputs.rotary, segments=inputs.segments)
+    return Encoded(
+      hidden=x, mask=inputs.mask, rotary=inputs.rotary, segments=inputs.segments,
+      packed=inputs.packed,
+    )  # fmt: skip
 
 
 class DecoderLayer(nn.Module):
@@ -153,11 +185,11 @@ class DecoderLayer(nn.Module):
     self.mlp = _mlp(config)
     self.drop = nn.Dropout(config.dropout_rate, broadcast_dims=(-2,))
 
-  def __call__(self, x, context: Context, deterministic: bool):
-    """All tokens at once."""
+  def __call__(self, x, kind: Int[Array, ''], context: Context, deterministic: bool):
+    """All tokens at once; `kind` is the layer's grid pattern."""
     y = self.pre_self_attention_layer_norm(x)
     y = self.self_attention.to_self(
-      y, context.self_pattern, context.rotation, deterministic=deterministic
+      y, context.layer_pattern(kind), context.rotation, deterministic=deterministic
     )
     x += self.drop(y, deterministic=deterministic)
     inputs = self.inputs_keys_values(context)
@@ -171,13 +203,15 @@ class DecoderLayer(nn.Module):
       return attention.KeysValues(keys=zeros, values=zeros)
     return self.encoder_decoder_attention.keys_values(context.encoded, context.encoded_rotation)
 
-  def step(self, x, past: attention.KeysValues, inputs: attention.KeysValues, context: Context):
+  def step(
+    self, x, past: attention.KeysValues, inputs: attention.KeysValues, kind, context: Context
+  ):
     """One token; returns the state and the token's own key and value."""
     y = self.pre_self_attention_layer_norm(x)
     own = self.self_attention.keys_values(y, context.rotation)
     put = lambda cached, new: jax.lax.dynamic_update_slice_in_dim(cached, new, context.index, 1)
     together = jax.tree.map(put, past, own)
-    x += self.self_attention(y, together, context.self_pattern, context.rotation)
+    x += self.self_attention(y, together, context.layer_pattern(kind), context.rotation)
     return self._attend_to_inputs(x, inputs, context, deterministic=True), own
 
   def _attend_to_inputs(self, x, inputs, context: Context, deterministic: bool):
@@ -214,13 +248,14 @@ class Decoder(nn.Module):
     config = self.config
     context = _full_context(config, targets, encoded)
 
-    def body(layer, x, _, context):
-      return layer(x, context, deterministic), None
+    def body(layer, x, kind, context):
+      return layer(x, kind, context, deterministic), None
 
     x = self.drop(targets.embed, deterministic=deterministic).astype(config.dtype)
     x, _ = stack.loop(
-      body, self.layers, x, shared=context, count=config.num_decoder_layers, remat=config.remat
-    )
+      body, self.layers, x, masks.layer_patterns(config.num_decoder_layers), context,
+      count=config.num_decoder_layers, remat=config.remat,
+    )  # fmt: skip
     return self.drop(self.decoder_norm(x), deterministic=deterministic)
 
   def init_cache(self, encoded: Encoded, length: int) -> Cache:
@@ -242,25 +277,34 @@ class Decoder(nn.Module):
       index=jnp.zeros((), jnp.int32),
     )
 
-  def step(self, x: Float[Array, 'B 1 D'], rotary: Array, cache: Cache) -> tuple[Array, Cache]:
-    """State of the next token, and the cache with it."""
+  def step(
+    self,
+    x: Float[Array, 'B 1 D'],
+    rotary: Float[Array, '1 1 H'],
+    cache: Cache,
+    cells: Int[np.ndarray, 'S 2'] | None = None,
+  ) -> tuple[Float[Array, 'B 1 D'], Cache]:
+    """State of the next token, and the cache with it; `cells` are those of the target's grid."""
     config = self.config
     length = cache.self_attention.keys.shape[2]
-    seen = (jnp.arange(length) <= cache.index)[None]
     mask = cache.mask[0]
     context = Context(
       encoded=None,
-      self_pattern=attention.Pattern(jnp.zeros((1, 1), jnp.int32), masks.key_segments(seen)),
-      cross_pattern=attention.Pattern(
-        jnp.zeros((mask.shape[0], 1), jnp.int32), masks.key_segments(mask)
-      ),
+      self_pattern=attention.Pattern(key_lengths=cache.index[None] + 1),
+      cross_pattern=attention.Pattern.between(jnp.ones((mask.shape[0], 1), bool), mask),
       rotation=_rotation(config, rotary),
       index=cache.index,
     )
+    if cells is not None:
+      key_cells = jnp.take(cells, jnp.arange(length), axis=0, mode='clip')[None]
+      query_cells = jax.lax.dynamic_slice_in_dim(key_cells, cache.index, 1, axis=1)
+      context = context.replace(query_cells=query_cells, key_cells=key_cells)
     body = lambda layer, x, per_layer, context: layer.step(x, *per_layer, context)
+    kinds = masks.layer_patterns(config.num_decoder_layers)
     x, own = stack.loop(
-      body, self.layers, x.astype(config.dtype), (cache.self_attention, cache.cross_attention),
-      context, count=config.num_decoder_layers,
+      body, self.layers, x.astype(config.dtype),
+      (cache.self_attention, cache.cross_attention, kinds), context,
+      count=config.num_decoder_layers,
     )  # fmt: skip
     put = lambda cached, new: jax.lax.dynamic_update_slice_in_dim(cached, new, cache.index, 2)
     cache = cache.replace(
@@ -276,16 +320,17 @@ def _full_context(
     raise ValueError(
       'inputs and targets must be folded alike: either both or neither hold several examples a row'
     )
-  own = targets.answers
+  mask, own = targets.mask, targets.answers
   return Context(
     encoded=encoded.hidden,
-    self_pattern=attention.Pattern(
-      masks.query_segments(targets.mask, own), masks.key_segments(targets.mask, own), causal=True
+    self_pattern=attention.Pattern.between(
+      mask, mask, own, own, causal=True, keys_first=targets.packed
     ),
-    cross_pattern=attention.Pattern(
-      masks.query_segments(targets.mask, targets.segments),
-      masks.key_segments(encoded.mask, encoded.segments),
+    cross_pattern=attention.Pattern.between(
+      mask, encoded.mask, targets.segments, encoded.segments, keys_first=encoded.packed
     ),
     rotation=_rotation(config, targets.rotary),
     encoded_rotation=_rotation(config, encoded.rotary),
+    query_cells=targets.cells,
+    key_cells=targets.cells,
   )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from t5x.examples.unified_io.config import VitConfig
-from t5x.examples.unified_io.modules import attention, dense, masks, norms, positions, stack
+from t5x.examples.unified_io.modules import attention, dense, norms, positions, stack
 
 SECOND_BLOCK = 1  # index of the block whose features are handed on beside the last one's
 
@@ -160,7 +160,7 @@ class VisionTransformer(nn.Module):
     if self.flavour.pre_norm:
       x = self.pre_norm(x)
     valid = jnp.concatenate([jnp.ones((batch, count), bool), mask.astype(bool)], axis=1)
-    pattern = attention.Pattern(masks.query_segments(valid), masks.key_segments(valid))
+    pattern = attention.Pattern.between(valid, valid)
     second_block = min(SECOND_BLOCK, self.config.num_layers - 1)
 
     def body(layer, carry, index, pattern):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from t5x.examples.unified_io import config
 from t5x.examples.unified_io.modules import attention, masks, positions
 
 BATCH, QUERIES, KEYS, HEADS, WIDTH = 2, 3, 5, 4, 8
@@ -44,27 +45,15 @@ def test_a_query_that_sees_no_key_averages_all_values(qkv):
   np.testing.assert_allclose(got, want, atol=1e-6)
 
 
-def test_a_pattern_joins_segments_causality_and_the_extra_mask():
-  valid = jnp.asarray([[1, 1, 1, 0]])
-  segments = jnp.asarray([[1, 2, 2, 2]])
-  extra = jnp.ones((1, 1, 4, 4), bool).at[..., 2, 1].set(False)
-  pattern = attention.Pattern(
-    masks.query_segments(valid, segments), masks.key_segments(valid, segments), True, extra
-  )
-  want = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-  np.testing.assert_array_equal(pattern.dense(4, 4)[0, 0], want)
-  assert attention.Pattern().dense(4, 4) is None
-
-
 def test_the_divisor_is_rounded_to_the_dtype_of_the_computation():
   assert attention.rounded_sqrt(128, 'bfloat16') == 11.3125
   assert attention.rounded_sqrt(64, 'bfloat16') == 8.0
   assert attention.rounded_sqrt(128, 'float32') == pytest.approx(11.313708, abs=1e-6)
 
 
-def test_an_unknown_backend_is_refused_with_near_names(qkv):
-  with pytest.raises(ValueError, match=r"unknown attention backend 'xlaa'.*'xla'"):
-    attention.attend(*qkv, attention.Pattern(), divisor=1.0, backend='xlaa')
+def test_an_unknown_backend_is_refused_with_the_known_ones():
+  with pytest.raises(ValueError, match=r"attention is 'xlaa'; it must be one of .*'xla'"):
+    config.model_config('tiny', attention='xlaa')
 
 
 def _module(**options):
