@@ -119,3 +119,39 @@ def test_activations_need_a_name_for_each_axis():
   made = partitioning.PjitPartitioner(1)
   with made.scope(), pytest.raises(ValueError, match='names 1 axes of an array of shape'):
     jax.jit(lambda x: partitioning.constrain(x, ('batch',)))(np.ones([8, 2], np.float32))
+
+
+def on_mesh(rows, heads, mask):
+  """The shapes that a function sees on each device of a mesh of (4, 2), and its result."""
+  seen = []
+
+  def function(x, mask):
+    seen.append((x.shape, mask.shape))
+    return x * mask
+
+  axes = [('batch', 'heads'), ('batch', None)]
+  run = lambda x, mask: partitioning.on_each_device(function, [x, mask], axes, axes[0])
+  with partitioning.PjitPartitioner(2).scope():
+    result = jax.jit(run)(np.ones((rows, heads), np.float32), np.full((mask, 1), 2, np.float32))
+  assert (result == 2).all()
+  assert result.shape == (rows, heads)
+  return seen[-1]
+
+
+@pytest.mark.parametrize(
+  ('rows', 'heads', 'mask', 'want'),
+  [
+    (8, 6, 8, ((2, 3), (2, 1))),
+    (8, 6, 1, ((2, 3), (1, 1))),  # an axis of size 1 is whole everywhere
+    (6, 6, 6, ((6, 3), (6, 1))),  # so is one that cannot be shared evenly
+    (8, 3, 8, ((2, 3), (2, 1))),
+  ],
+)
+def test_a_kernel_sees_the_part_of_its_device(rows, heads, mask, want):
+  assert on_mesh(rows, heads, mask) == want
+
+
+def test_a_kernel_sees_all_where_there_is_no_mesh():
+  x = np.ones((3, 2), np.float32)
+  got = partitioning.on_each_device(lambda x: x + x.shape[0], [x], [('batch', 'heads')], ())
+  np.testing.assert_array_equal(got, x + 3)
