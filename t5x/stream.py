@@ -214,7 +214,7 @@ class FileSource(NumberedSource):
 
   def read(self, split: str, records: np.ndarray) -> np.ndarray:
     """The records of these numbers: object array of bytes."""
-    return _objects(self._records(split).__getitems__(records))
+    return objects(self._records(split).__getitems__(records))
 
   def decode(self, split: str, stored: tf.Tensor) -> dict[str, Any]:
     """One stored record -> its fields."""
@@ -227,7 +227,8 @@ def _indexed(paths: tuple[str, ...], scan: record_files.Scan) -> record_files.Re
   return record_files.RecordFiles([(path, 0, None) for path in paths], scan)
 
 
-def _objects(values: Sequence[bytes]) -> np.ndarray:
+def objects(values: Sequence[bytes]) -> np.ndarray:
+  """Records as an object array, which numpy makes of no other kind."""
   array = np.empty(len(values), object)
   array[:] = values
   return array
@@ -275,10 +276,10 @@ def read(
 def _read(source, split, records):
   """(stored records, what is wrong with each); what fails together is read one by one."""
   try:
-    return source.read(split, records), _objects([b''] * len(records))
+    return source.read(split, records), objects([b''] * len(records))
   except Exception as error:  # whatever a reader raises; where every record fails, the run ends
     if len(records) == 1:
-      return _objects([b'']), _objects([str(error).encode() or b'unreadable'])
+      return objects([b'']), objects([str(error).encode() or b'unreadable'])
     parts = [_read(source, split, records[i : i + 1]) for i in range(len(records))]
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 

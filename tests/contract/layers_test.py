@@ -64,7 +64,7 @@ ROWS = {
   f'{UIO}.metrics': Row(3, 'tf'),
   **{
     f'{UIO}.data.{name}': Row(3, 'tf')
-    for name in ('tasks', 'nlp_tasks', 'mixtures', 'jsonl_task', 'own_source')
+    for name in ('tasks', 'nlp_tasks', 'mixtures', 'jsonl_task', 'own_source', 'text_adapter')
   },
   **{f't5x.{name}': Row(4, 'both') for name in ('train', 'eval', 'infer', 'doctor')},
   f'{UIO}.utils': Row(4, 'both'),

@@ -2,7 +2,12 @@
 
 import seqio
 
-from t5x.examples.unified_io.data import jsonl_task, nlp_tasks, tasks  # noqa: F401  registers them
+from t5x.examples.unified_io.data import (  # noqa: F401  each registers its own
+  jsonl_task,
+  nlp_tasks,
+  tasks,
+  text_adapter,
+)
 
 seqio.MixtureRegistry.add(
   'refexp', [('refcoco_unc', 1.0), ('refcocog_google', 1.0), ('refcoco_plus_unc', 1.0)]
