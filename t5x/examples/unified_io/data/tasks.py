@@ -126,7 +126,7 @@ add_task(
   captioning.image_caption_preprocessor,
   dataset_name='image_caption_coco_2017',
   postprocess_fn=functools.partial(post.return_field, field='meta/all_references'),
-  metric_fns=[caption_metrics.cider_metric],
+  metric_fns=[caption_metrics.cider_metric, caption_metrics.bleu_metric],
 )
 
 add_task(

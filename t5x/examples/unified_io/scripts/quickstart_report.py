@@ -142,8 +142,12 @@ def guesses(out: pathlib.Path, result: Result) -> list[list[str]]:
     return [controls.majority_answers(result.truths, question_forms(out, result))]
   if result.task == CAPTION:
     number = len(result.rows)
-    score = lambda text: max(result.score([text] * number).values())
-    return [[controls.best_constant(result.truths, score)] * number]
+    score = functools.cache(lambda text: result.score([text] * number))
+    best = [
+      controls.best_constant(result.truths, lambda text, name=name: score(text)[name])
+      for name in score(result.truths[0])
+    ]
+    return [[text] * number for text in dict.fromkeys(best)]
   return [controls.majority_answers(result.truths, [''] * len(result.truths))]
 
 
