@@ -1,6 +1,5 @@
 """Waveforms to spectrograms, sound files, and the path of the demo from raw inputs to a batch."""
 
-import importlib.util
 import warnings
 
 import numpy as np
@@ -126,8 +125,6 @@ def test_segments_hold_the_samples_of_the_original(path, monkeypatch):
 def test_sound_files_are_read_as_in_the_original(path, tmp_path):
   with harness.case(path) as c:
     rate, container = c.config['sample_rate'], c.config['file_format']['container']
-    if rate != config.AUDIO_SAMPLE_RATE and importlib.util.find_spec('soxr') is None:
-      c.skip('*', 'soxr is not installed')
     c.given('librosa', 'synthesised_text', 'sample_rate', 'file_format', 'file_samples')
     c.given('capped/max_audio_length')
     samples = c.outputs['file_samples']

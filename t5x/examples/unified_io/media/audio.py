@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import soundfile
+import soxr
 
 from t5x.examples.unified_io import config
 from t5x.examples.unified_io.data import spectrogram
@@ -78,20 +79,10 @@ def _read_by_ffmpeg(source: sources.Source, max_seconds: float | None) -> Sound:
 
 
 def resample(wave: np.ndarray, rate: int) -> np.ndarray:
-  """A mono waveform at 16 kHz: float32 [ceil(samples * 16000 / rate)].
-
-  Raises:
-    ImportError: the rate differs and soxr is not installed.
-  """
+  """A mono waveform at 16 kHz: float32 [ceil(samples * 16000 / rate)]."""
   wanted = config.AUDIO_SAMPLE_RATE
   if rate == wanted:
     return wave
-  try:
-    import soxr
-  except ImportError as error:
-    raise ImportError(
-      f'the sound has {rate} samples a second; to change that to {wanted}, `pip install soxr`'
-    ) from error
   made = soxr.resample(wave, rate, wanted, quality='HQ')
   missing = math.ceil(len(wave) * wanted / rate) - len(made)
   return np.pad(made, (0, missing)) if missing > 0 else made[: len(made) + missing]

@@ -12,7 +12,7 @@ import numpy as np
 from t5x.examples.unified_io import config
 from t5x.examples.unified_io.media import sources
 
-FIRST_STEP_BACK = Fraction(1, 5)  # seconds; a seek may land behind the time it was given
+STEP_BACK = Fraction(1, 5)  # seconds; a seek may land behind the time it was given
 
 
 @contextlib.contextmanager
@@ -114,7 +114,7 @@ class _FrameReader:
 
   def _jump_towards(self, time: Fraction) -> None:
     here = self._start if self._last is None else self._time_of(self._last)
-    back, has_moved = FIRST_STEP_BACK, False
+    back, has_moved = Fraction(0), False
     while has_moved or self._key_frame_before(time - back) > here:
       goal, has_moved = max(time - back, self._start), True
       self._container.seek(int(goal / self._stream.time_base), stream=self._stream)
@@ -123,7 +123,7 @@ class _FrameReader:
       self._frames = itertools.chain([] if first is None else [first], frames)
       if first is None or self._time_of(first) <= time or goal == self._start:
         return
-      back *= 2  # between this frame and `time` there may be others
+      back = 2 * back + STEP_BACK  # between `time` and this frame there may be others
 
   def _key_frame_before(self, time: Fraction) -> Fraction:
     """Time from which the last key frame before `time` is decoded; 0 where there is no index."""
