@@ -120,8 +120,11 @@ class _FrameReader:
       self._container.seek(int(goal / self._stream.time_base), stream=self._stream)
       frames = self._container.decode(self._stream)
       first = next(frames, None)
-      self._frames = itertools.chain([] if first is None else [first], frames)
-      if first is None or self._time_of(first) <= time or goal == self._start:
+      if first is not None:
+        self._frames = itertools.chain([first], frames)
+        if self._time_of(first) <= time:
+          return
+      if goal == self._start:
         return
       back = 2 * back + STEP_BACK  # between `time` and this frame there may be others
 

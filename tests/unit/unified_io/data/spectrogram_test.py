@@ -65,16 +65,18 @@ def test_a_frame_is_the_power_of_the_fourier_sum_through_the_filters():
 
 
 def test_filters_are_triangles_of_one_area_that_meet_at_their_peaks():
-  bank = spectrogram.mel_filterbank()
-  assert bank.shape == (128, 513)
+  settings = config.MelConfig(n_fft=32_768)  # fine enough to see their corners
+  bank, bin_hz = spectrogram.mel_filterbank(settings), 16_000 / 32_768
+  assert bank.shape == (128, 16_385)
   # Evenly spaced up to 1 kHz (mel 15), by equal ratios above.
-  top = 15 + 27 * np.log(8) / np.log(6.4)
-  step = top / 129
-  peaks = [step * (m + 1) for m in range(128)]
-  hz = [mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27) for mel in peaks]
-  np.testing.assert_allclose(bank.argmax(1) * 15.625, hz, atol=15.625)
-  high = bank[100:].astype(np.float64)  # wide enough for sums over bins
-  np.testing.assert_allclose(high.sum(1) * 15.625, 1, atol=0.01)
+  step = (15 + 27 * np.log(8) / np.log(6.4)) / 129
+  mels = [step * (m + 1) for m in range(128)]
+  hz = [mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27) for mel in mels]
+  np.testing.assert_allclose(bank.argmax(1) * bin_hz, hz, atol=bin_hz)
+  np.testing.assert_allclose(bank.sum(1, dtype=np.float64) * bin_hz, 1, atol=0.01)
+  for m in range(1, 127):
+    assert bank[m, round(hz[m - 1] / bin_hz)] < 0.05 * bank[m].max()
+    assert bank[m, round(hz[m + 1] / bin_hz)] < 0.05 * bank[m].max()
 
 
 def test_a_tone_sounds_in_its_band_only():

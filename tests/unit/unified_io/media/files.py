@@ -32,6 +32,7 @@ def video(
   *,
   container: str = 'mp4',
   codec: str = 'libx264',
+  options: dict[str, str] | None = None,
   rotation: int = 0,
   wave: np.ndarray | None = None,
 ) -> bytes:
@@ -40,7 +41,7 @@ def video(
 
   file = io.BytesIO()
   with av.open(file, 'w', format=container) as made:
-    pictures = made.add_stream(codec, rate=fps)
+    pictures = made.add_stream(codec, rate=fps, options=options)
     pictures.width, pictures.height, pictures.pix_fmt = 64, 48, 'yuv420p'
     pictures.codec_context.gop_size = 12
     if rotation:

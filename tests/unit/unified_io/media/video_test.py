@@ -48,14 +48,21 @@ def test_the_frame_is_the_first_at_or_after_the_time_in_milliseconds(time, numbe
   assert numbers(video.frames_at(CLIP, [time])) == [number]
 
 
+# Frames that are shown before the key frame which they follow in the file.
+OPEN_GROUPS = {'x264-params': 'open-gop=1:keyint=12:min-keyint=12:bframes=3:b-adapt=0:scenecut=0'}
+
+
 @pytest.mark.parametrize(
-  ('container', 'codec'),
-  [('mp4', 'libx264'), ('mp4', 'mpeg4'), ('matroska', 'libx264'), ('webm', 'libvpx-vp9'),
-   ('mpegts', 'libx264')],
+  ('container', 'codec', 'options'),
+  [
+    ('mp4', 'libx264', {}), ('mp4', 'libx264', OPEN_GROUPS), ('mp4', 'mpeg4', {}),
+    ('matroska', 'libx264', {}), ('webm', 'libvpx-vp9', {}), ('mpegts', 'libx264', {}),
+    ('flv', 'libx264', {}),
+  ],
 )  # fmt: skip
-def test_jumping_gives_the_frames_that_going_through_gives(container, codec):
-  clip = files.video(60, container=container, codec=codec)
-  times = np.arange(0, 5.9, 0.37)
+def test_jumping_gives_the_frames_that_going_through_gives(container, codec, options):
+  clip = files.video(60, container=container, codec=codec, options=options)
+  times = np.arange(0, 5.9, 0.17)
   want = [int(np.ceil(round(time * 1000) / 100)) for time in times]
   assert numbers(video.frames_at(clip, times)) == want
   assert [numbers(video.frames_at(clip, [time]))[0] for time in times] == want
