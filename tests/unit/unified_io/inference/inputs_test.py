@@ -19,7 +19,12 @@ def grey(height, width):
 
 @pytest.mark.parametrize(
   ('size', 'shrunk'),
-  [((100, 50), (384, 192)), ((768, 384), (384, 192)), ((50, 1000), (19, 384))],
+  [
+    ((100, 50), (384, 192)),
+    ((768, 384), (384, 192)),
+    ((50, 1000), (19, 384)),
+    ((9, 7), (384, 298)),
+  ],
 )
 def test_the_longer_side_gets_the_length_and_the_shorter_is_cut(size, shrunk):
   assert inputs.shrink(grey(*size)).shape == (*shrunk, 3)

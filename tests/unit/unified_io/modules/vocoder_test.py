@@ -72,6 +72,25 @@ def test_there_are_hop_size_samples_a_frame_between_minus_one_and_one():
   }  # fmt: skip
 
 
+def test_the_layers_follow_one_another_with_their_slopes():
+  settings = VocoderConfig(
+    upsample_rates=(1,), upsample_kernel_sizes=(1,), upsample_initial_channel=2,
+    resblock_kernel_sizes=(1, 1), resblock_dilation_sizes=((1,), (1,)), num_mels=1, hop_size=1,
+  )  # fmt: skip
+  layer = lambda *kernel: {'kernel': jnp.asarray(kernel), 'bias': jnp.zeros(len(kernel[0][0]))}
+  outer = lambda middle: [[[0.0] * len(middle)]] * 3 + [[middle]] + [[[0.0] * len(middle)]] * 3
+  params = {
+    'conv_pre': layer(*outer([1.0, 0.0])),
+    'ups_0': layer([[1.0], [0.0]]),
+    'resblocks_0': {'convs_0': layer([[0.0]])},
+    'resblocks_1': {'convs_0': layer([[1.0]])},
+    'conv_post': layer(*outer([100.0])),
+  }
+  wave = vocoder.Vocoder(settings).apply({'params': params}, jnp.asarray([[[-1.0]]]))
+  # -1, leaky -0.1; stacks -0.1 and -0.11, mean -0.105, leaky -0.00105, times 100
+  np.testing.assert_allclose(wave, [[np.tanh(-0.105)]], rtol=1e-5)
+
+
 def test_a_configuration_that_cannot_be_is_refused():
   with pytest.raises(ValueError, match=r'rates \(2, 2\) do not multiply to the hop 6'):
     VocoderConfig(upsample_rates=(2, 2), upsample_kernel_sizes=(4, 4), hop_size=6)
