@@ -356,24 +356,40 @@ _OPEN: weakref.WeakSet = weakref.WeakSet()  # iterators that read ahead
 
 
 class NumpyIterator:
-  """The elements of a dataset as numpy; `close`, or the end of Python, stops reading ahead."""
+  """The elements of a dataset as dicts of numpy; `close`, or the end of Python, stops reading ahead.
+
+  It asks TensorFlow itself, since `as_numpy_iterator` takes half a millisecond an element.
+  """
 
   def __init__(self, dataset: tf.data.Dataset):
-    """Begins to read ahead."""
+    """Begins to read ahead. Elements are flat dicts of tensors."""
     close_at_exit(self)
-    self._elements: Iterator[Any] | None = dataset.as_numpy_iterator()
+    self._names = sorted(dataset.element_spec)
+    specs = [dataset.element_spec[name] for name in self._names]
+    self._form = {
+      'output_types': [spec.dtype for spec in specs],
+      'output_shapes': [spec.shape for spec in specs],
+    }
+    self._iterator: tf.Tensor | None = tf.raw_ops.AnonymousIteratorV3(**self._form)
+    variant = tf.data.experimental.to_variant(dataset)
+    tf.raw_ops.MakeIterator(dataset=variant, iterator=self._iterator)
 
   def __iter__(self) -> 'NumpyIterator':
     return self
 
-  def __next__(self) -> Any:
-    if self._elements is None:
+  def __next__(self) -> dict[str, Any]:
+    if self._iterator is None:
       raise StopIteration
-    return next(self._elements)
+    try:
+      values = tf.raw_ops.IteratorGetNext(iterator=self._iterator, **self._form)
+    except tf.errors.OutOfRangeError:
+      raise StopIteration from None
+    # [()] makes a scalar of an array without axes.
+    return {name: np.asarray(value)[()] for name, value in zip(self._names, values, strict=True)}
 
   def close(self) -> None:
     """Ends the threads that read ahead."""
-    self._elements = None
+    self._iterator = None
 
 
 def close_at_exit(reader: Any) -> None:

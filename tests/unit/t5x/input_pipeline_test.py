@@ -217,8 +217,8 @@ def test_the_end_of_python_stops_tensorflows_reading(monkeypatch):
   at_exit = []
   monkeypatch.setattr(task_examples.atexit, 'register', at_exit.append)
   task_examples._close_all_at_exit.__wrapped__()
-  reading = task_examples.NumpyIterator(tf.data.Dataset.range(3))
-  assert next(reading) == 0
+  reading = task_examples.NumpyIterator(tf.data.Dataset.range(3).map(lambda n: {'n': n}))
+  assert next(reading) == {'n': 0}
   at_exit[0]()
   with pytest.raises(StopIteration):
     next(reading)

@@ -282,22 +282,34 @@ def rekey(ex: Example, *, key_map: Mapping[str, Sequence[str]]) -> Example:
 
 
 def _one_for_each(ds, count_of, make):
-  """flat_map that keeps the bookkeeping and gives each of an example's parts its own seed.
+  """An example for each part of an example; keeps the bookkeeping, gives each a seed of its own.
 
-  `make(ex, i)` is part i of the `count_of(ex)` parts of an example.
+  `make(ex, i)` is part i of the `count_of(ex)` parts of an example. What is repeated is a scalar
+  that refers to the example: faster than `flat_map`, which starts a dataset for each.
   """
+  spec = ds.element_spec
+  fields = tf.nest.flatten(spec, expand_composites=True)
+  form = {
+    'output_types': [field.dtype for field in fields],
+    'output_shapes': [field.shape for field in fields],
+  }
 
-  def expand(ex):
-    def one(i):
-      made = {**_of_stream(ex), **make(ex, i)}
-      if SEED_KEY in ex:
-        seed = tf.random.experimental.stateless_fold_in(ex[SEED_KEY], tf.cast(i, tf.int32))
-        made[SEED_KEY] = seed
-      return made
+  def repeat(ex):
+    values = tf.nest.flatten(ex, expand_composites=True)
+    count = count_of(ex)
+    return tf.fill([count], tf.raw_ops.OptionalFromValue(components=values)), tf.range(count)
 
-    return tf.data.Dataset.range(count_of(ex)).map(one)
+  def one(held, i):
+    values = tf.raw_ops.OptionalGetValue(optional=held, **form)
+    ex = tf.nest.pack_sequence_as(spec, values, expand_composites=True)
+    made = {**_of_stream(ex), **make(ex, i)}
+    if SEED_KEY in ex:
+      seed = tf.random.experimental.stateless_fold_in(ex[SEED_KEY], tf.cast(i, tf.int32))
+      made[SEED_KEY] = seed
+    return made
 
-  return ds.flat_map(expand)
+  together = {'num_parallel_calls': tf.data.AUTOTUNE}  # one call with the steps before or after
+  return ds.map(repeat, **together).unbatch().map(one, **together)
 
 
 def _length(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
