@@ -356,7 +356,7 @@ _OPEN: weakref.WeakSet = weakref.WeakSet()  # iterators that read ahead
 
 
 class NumpyIterator:
-  """The elements of a dataset as dicts of numpy; `close`, or the end of Python, stops reading ahead.
+  """Elements of a dataset as dicts of numpy; `close`, or the end of Python, stops reading ahead.
 
   It asks TensorFlow itself, since `as_numpy_iterator` takes half a millisecond an element.
   """
