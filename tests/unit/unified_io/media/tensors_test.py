@@ -1,6 +1,8 @@
 """Sounds and videos inside a tf.data pipeline."""
 
 import functools
+import pathlib
+import re
 
 from absl import logging
 import numpy as np
@@ -106,3 +108,16 @@ def test_the_fields_go_through_stages_2_and_3(source, monkeypatch):
   batch = next(modality_processing.UnifiedIOFeatureConverter()(ds, lengths).as_numpy_iterator())
   mask = batch['inputs/image_history/mask']
   assert mask.tolist() == ([[1, 1]] * 3 if source else [[0, 0]] * 3)
+
+
+def test_the_task_of_the_docs_hears():
+  page = (pathlib.Path(__file__).parents[4] / 'docs' / 'data.md').read_text(encoding='utf-8')
+  (code,) = (part for part in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if 'wav' in part)
+  names = {}
+  exec(code, names)
+  ds = tf.data.Dataset.from_tensor_slices({'wav': [SOUND, BAD, SOUND], 'label': ['a', 'b', 'c']})
+  for preprocess in names['preprocessors'][:-1]:
+    ds = preprocess(ds)
+  examples = list(ds.as_numpy_iterator())
+  assert [example['text_targets'] for example in examples] == [b'a', b'c']
+  assert examples[0]['audio_history_inputs'].shape == (1, 256, 128, 1)
