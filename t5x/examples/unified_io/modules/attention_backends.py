@@ -81,13 +81,16 @@ def attend_cudnn(
   options = {
     'scale': 1 / divisor, 'is_causal': pattern.causal, 'implementation': implementation,
   }  # fmt: skip
+  # cuDNN's gradients are no numbers where a query sees no key. Such queries are padding, and nobody
+  # looks at what they say; so let them see some.
   if pattern.key_lengths is not None and pattern.extra is None:
-    # A row without any key would come out as no numbers.
     limit = jnp.broadcast_to(jnp.maximum(pattern.key_lengths, 1), q.shape[:1])
     name, axes = 'key_value_seq_lengths', ('batch',)
   else:
     # Causality is left to the kernel, which then skips what no query sees.
     limit = pattern.replace(causal=False).dense(q.shape[1], k.shape[1])
+    if limit is not None:
+      limit |= ~jnp.any(limit, axis=-1, keepdims=True)
     name, axes = 'mask', ('batch', None, None, None)
 
   def run(q, k, v, *limit):

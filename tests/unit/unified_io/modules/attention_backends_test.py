@@ -70,6 +70,18 @@ def test_a_kernel_gives_the_values_and_gradients_of_plain_attention(kernel, kind
   assert_close(values_and_gradients(KERNELS[kernel], made, valid)(*draw(made)), want)
 
 
+def test_cudnn_gets_a_key_for_every_query_since_its_gradients_are_no_numbers_without():
+  nothing = masks.Pattern.between(np.ones((BATCH, QUERIES)), np.zeros((BATCH, KEYS)))
+  everything = masks.Pattern()
+  q, k, v = draw(everything)
+  got = KERNELS['cudnn'](q, k, v, nothing, DIVISOR)
+  want = attention.attend_dense(q, k, v, everything, DIVISOR)
+  np.testing.assert_allclose(got, want, atol=1e-5)
+  no_lengths = masks.Pattern(key_lengths=jnp.zeros(BATCH, jnp.int32))
+  got = KERNELS['cudnn'](q, k, v, no_lengths, DIVISOR)
+  np.testing.assert_allclose(got, np.broadcast_to(v[:, :1], got.shape), atol=1e-5)
+
+
 @pytest.mark.parametrize('mesh', [(8, 1), (4, 2), (1, 8)])  # no two heads for eight devices
 @pytest.mark.parametrize('kernel', KERNELS)
 def test_each_device_runs_its_own_rows_and_heads(kernel, mesh):
