@@ -16,7 +16,7 @@ import gin
 import jax
 
 from t5x import bindings as names
-from t5x import preflight
+from t5x import host_memory, preflight
 from t5x.bindings import UserError, explained
 from t5x.checkpoint_config import CheckpointError
 
@@ -119,6 +119,7 @@ def run(fn: Callable[..., Any]) -> None:
   Args:
     fn: takes keyword arguments, which gin supplies.
   """
+  host_memory.keep_freed_blocks()
   preflight.hide_accelerators_from_tf()
   _define_flags()
   try:

@@ -19,6 +19,7 @@ class Row(NamedTuple):
 # The longest matching prefix decides.
 ROWS = {
   't5x.array_types': Row(0, 'base'),
+  't5x.host_memory': Row(0, 'base'),
   f'{UIO}.config': Row(0, 'base'),
   f'{UIO}.modality_specs': Row(0, 'base'),
   **{
