@@ -91,14 +91,29 @@ def mel_filterbank(mel: config.MelConfig = config.MEL) -> np.ndarray:
 
 
 @functools.cache
-def _sparse_filterbank(mel: config.MelConfig) -> scipy.sparse.csr_array:
-  """A frequency is in two bands at most, and the threads of a dense product only wait."""
+def sparse_filterbank(mel: config.MelConfig) -> scipy.sparse.csr_array:
+  """`mel_filterbank`: a frequency is in two bands at most, and a dense product wakes threads."""
   return scipy.sparse.csr_array(mel_filterbank(mel))
 
 
 @functools.cache
-def _hann(length: int) -> np.ndarray:
-  return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, length))  # symmetric: 0 at both ends
+def hann(length: int) -> np.ndarray:
+  """The symmetric Hann window, 0 at both ends: float64 [length]."""
+  return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, length))
+
+
+def frames_of(wave: np.ndarray, mel: config.MelConfig = config.MEL) -> np.ndarray:
+  """Frames around every multiple of the hop; the wave's ends are mirrored.
+
+  Args:
+    wave: [samples].
+    mel: says how long frames are and how far apart.
+
+  Returns:
+    float64 [1 + samples // hop, n_fft], a view that must not be written to.
+  """
+  wave = np.pad(wave.astype(np.float64), mel.n_fft // 2, mode='reflect')
+  return np.lib.stride_tricks.sliding_window_view(wave, mel.n_fft)[:: mel.hop]
 
 
 def mel_spectrogram(waves: np.ndarray, mel: config.MelConfig = config.MEL) -> np.ndarray:
@@ -110,14 +125,12 @@ def mel_spectrogram(waves: np.ndarray, mel: config.MelConfig = config.MEL) -> np
   Returns:
     float32 [..., num_mels, 1 + samples // hop].
   """
-  window, filters = _hann(mel.n_fft), _sparse_filterbank(mel)
-  half = mel.n_fft // 2
+  window, filters = hann(mel.n_fft), sparse_filterbank(mel)
   lead, samples = waves.shape[:-1], waves.shape[-1]
   mels = np.empty((*lead, mel.num_mels, 1 + samples // mel.hop), np.float32)
-  power = np.empty((mels.shape[-1], 1 + half), np.float32)
+  power = np.empty((mels.shape[-1], 1 + mel.n_fft // 2), np.float32)
   for place in np.ndindex(lead):
-    wave = np.pad(waves[place].astype(np.float64), half, mode='reflect')
-    frames = np.lib.stride_tricks.sliding_window_view(wave, mel.n_fft)[:: mel.hop]
+    frames = frames_of(waves[place], mel)
     for i in range(0, len(frames), BLOCK):
       squares = scipy.fft.rfft(frames[i : i + BLOCK] * window, overwrite_x=True).view(np.float64)
       squares *= squares
