@@ -46,9 +46,9 @@ def read(source: sources.Source, max_seconds: float | None = None) -> Sound:
   file = sources.open_source(source)
   try:
     sound = _read_by_soundfile(file, max_seconds)
-  except soundfile.LibsndfileError:
+  except (soundfile.LibsndfileError, TypeError, ValueError):  # the last two for .raw and .vox
     sound = _read_by_ffmpeg(source, max_seconds)
-  if not len(sound.wave):
+  if not (len(sound.wave) and sound.seconds):
     raise sources.MediaError(f'{sources.name_of(source)}: the sound has no samples')
   if not np.isfinite(sound.wave).all():
     raise sources.MediaError(f'{sources.name_of(source)}: samples of the sound are no numbers')

@@ -70,6 +70,7 @@ def test_reading_only_the_start_gives_the_same_start(rate):
     (b'no sound at all' * 20, '300 bytes is no sound or video that FFmpeg can read'),
     (files.sound(np.zeros(0)), 'the sound has no samples'),
     (files.sound(np.zeros(0), 44_100), 'the sound has no samples'),
+    (files.sound(np.zeros(9), 100_000_000), 'the sound has no samples'),  # 0.00000009 s
     (files.sound(np.full(9, np.nan), subtype='FLOAT'), 'are no numbers'),
     ('no/such/file.wav', "no file 'no/such/file.wav'"),
     ('.', "no file '.'"),
@@ -79,6 +80,14 @@ def test_reading_only_the_start_gives_the_same_start(rate):
 def test_what_is_no_sound_is_refused_by_name(source, words):
   with pytest.raises(sources.MediaError, match=words):
     audio.read(source)
+
+
+@pytest.mark.parametrize('name', ['a.wav', 'a.mp3', 'a.raw', 'a.vox'])
+def test_garbage_is_refused_whatever_it_calls_itself(tmp_path, name):
+  path = tmp_path / name
+  path.write_bytes(b'no sound at all' * 20)
+  with pytest.raises(sources.MediaError, match='is no sound or video that FFmpeg can read'):
+    audio.read(path)
 
 
 def test_an_empty_file_is_refused_by_name(tmp_path):
