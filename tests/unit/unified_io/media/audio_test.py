@@ -86,7 +86,7 @@ def test_what_is_no_sound_is_refused_by_name(source, words):
 def test_garbage_is_refused_whatever_it_calls_itself(tmp_path, name):
   path = tmp_path / name
   path.write_bytes(b'no sound at all' * 20)
-  with pytest.raises(sources.MediaError, match='is no sound or video|has no audio'):
+  with pytest.raises(sources.MediaError, match=r'is no sound or video|has no audio'):
     audio.read(path)
 
 
