@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]  # of the repository, or wher
 # Orbax wants absolute paths, and a relative one means the folder in which the command was typed.
 PATH_MACROS = (
   'MODEL_DIR', 'INITIAL_CHECKPOINT_PATH', 'CHECKPOINT_PATH', 'EVAL_OUTPUT_DIR', 'INFER_OUTPUT_DIR',
-  'DATA', 'DATA_EVAL',
+  'DATA', 'DATA_EVAL', 'TOKENIZED_DIR',
 )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def _parse_binding(binding: str) -> None:
 
 
 # ---- Entry points --------------------------------------------------------------------------------
-def run(fn: Callable[..., Any]) -> None:
+def run(fn: Callable[..., Any], positional: Sequence[str] = ()) -> None:
   """Runs `fn` as a command: TensorFlow off the accelerators, flags, gin, checks, then the call.
 
   A command line or gin file that asks for something impossible ends with one sentence on standard
@@ -118,26 +118,26 @@ def run(fn: Callable[..., Any]) -> None:
 
   Args:
     fn: takes keyword arguments, which gin supplies.
+    positional: macros that take the arguments without dashes, in order.
   """
   host_memory.keep_freed_blocks()
   preflight.hide_accelerators_from_tf()
   _define_flags()
   try:
-    app.run(functools.partial(_main, fn), argv=rewrite_gin_args(sys.argv))
+    app.run(functools.partial(_main, fn, positional), argv=rewrite_gin_args(sys.argv))
   except UserError as e:
     sys.exit(_refused(e))
 
 
-def _main(fn, argv):
+def _main(fn, positional, argv):
   args = flags.FLAGS
   if args['verbosity'].using_default_value:
     logging.set_verbosity(logging.INFO)
   try:
-    if argv[1:]:
-      raise UserError(f'{argv[1]} is no option; options start with --, values follow an = sign.')
+    given = _positional(positional, argv[1:])
     _share_main_module(fn)
     skip = ['SKIP_BAD_ROWS = True'] if args.skip_bad_rows else []
-    parse(args.gin_file, [*args.gin_bindings, *skip], args.gin_search_paths)
+    parse(args.gin_file, [*given, *args.gin_bindings, *skip], args.gin_search_paths)
     if args.tfds_data_dir:
       preflight.set_tfds_data_dir(absolute_path(args.tfds_data_dir))
     arguments = preflight.arguments_of(fn)
@@ -149,6 +149,16 @@ def _main(fn, argv):
       fn(**arguments)
   except (UserError, CheckpointError) as e:
     sys.exit(_refused(e))
+
+
+def _positional(macros: Sequence[str], words: Sequence[str]) -> list[str]:
+  """Bindings of the macros to the words of the command line."""
+  if len(words) > len(macros):
+    word = words[len(macros)]
+    raise UserError(f'{word} is no option; options start with --, values follow an = sign.')
+  if missing := macros[len(words) :]:
+    raise UserError(f'give {" and ".join(missing)} as words without dashes, in this order.')
+  return [f'{macro} = {word!r}' for macro, word in zip(macros, words, strict=True)]
 
 
 def _refused(error: Exception) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from t5x import shards, stream, task_examples
+from t5x import shards, task_examples
 from t5x.eval_batches import EvalBatches
 from t5x.read_ahead import ReadAhead
 
@@ -232,16 +232,9 @@ def _read(
 def _source(task: seqio.Task, cfg: DatasetConfig) -> task_examples.TaskExamples:
   """The examples of a task as the network reads them."""
   lengths = {'is_training': True, **cfg.task_feature_lengths}
-  converter = task.preprocessors[task_examples.converter_step(task)].feature_converter()
-
-  def finish(example):
-    made = converter.convert(example, lengths)
-    fields = {name: value for name, value in made.items() if not name.startswith(_STREAM)}
-    return {**fields, stream.POSITION: example[stream.POSITION]}
-
   order = task_examples.order_of(task, cfg.split, cfg.seed or 0, cfg.shuffle)
   return task_examples.TaskExamples(
-    task, cfg.split, order, lengths, finish,
+    task, cfg.split, order, lengths, task_examples.finish_of(task, lengths),
     trim=cfg.trim_output_features, max_bad_share=cfg.max_bad_share,
   )  # fmt: skip
 

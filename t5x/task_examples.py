@@ -82,6 +82,20 @@ def converter_step(task: seqio.Task) -> int:
   )
 
 
+def finish_of(
+  task: seqio.Task, lengths: Mapping[str, Any]
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
+  """The `finish` of `TaskExamples` that gives what the network reads, and nothing else."""
+  converter = task.preprocessors[converter_step(task)].feature_converter()
+
+  def finish(example):
+    made = converter.convert(example, lengths)
+    fields = {name: value for name, value in made.items() if not name.startswith('stream/')}
+    return {**fields, stream.POSITION: example[stream.POSITION]}
+
+  return finish
+
+
 # ---- Examples ------------------------------------------------------------------------------------
 class Made(NamedTuple):
   """One example, as numpy, and the record it was made of.

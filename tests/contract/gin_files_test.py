@@ -47,6 +47,7 @@ RUN_FILES = {
     (*CHECKPOINT, "EVAL_OUTPUT_DIR = 'o'", "TASK_FEATURE_LENGTHS = {'text_inputs': 4}"),
   ),
   f'{RUNS}/infer.gin': ('infer', (*CHECKPOINT, "INFER_OUTPUT_DIR = 'o'")),
+  f'{RUNS}/tokenize.gin': ('tokenize', (*CHECKPOINT, "TOKENIZED_DIR = 'o'")),
   f'{UIO}/finetune/refexp.gin': ('train', TRAINING),
   f'{UIO}/finetune/jsonl.gin': ('train', OWN),
   f'{UIO}/eval/vision_language.gin': ('eval', (*CHECKPOINT, "EVAL_OUTPUT_DIR = 'o'")),
@@ -78,12 +79,14 @@ def fresh_gin():
 def entry_point(name):
   """The function that a run calls."""
   from t5x import doctor, eval, infer, train
+  from t5x.examples.unified_io.scripts import tokenize_dataset
 
   return {
     'train': train.train,
     'eval': eval.evaluate,
     'infer': infer.infer,
     'doctor': doctor.diagnose,
+    'tokenize': tokenize_dataset.tokenize,
   }[name]
 
 

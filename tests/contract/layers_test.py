@@ -65,7 +65,9 @@ ROWS = {
   f'{UIO}.metrics': Row(3, 'tf'),
   **{
     f'{UIO}.data.{name}': Row(3, 'tf')
-    for name in ('tasks', 'nlp_tasks', 'mixtures', 'jsonl_task', 'own_source', 'text_adapter')
+    for name in (
+      'tasks', 'nlp_tasks', 'mixtures', 'jsonl_task', 'own_source', 'text_adapter', 'tokenized',
+    )
   },
   **{f't5x.{name}': Row(4, 'both') for name in ('train', 'eval', 'infer', 'doctor')},
   f'{UIO}.utils': Row(4, 'both'),

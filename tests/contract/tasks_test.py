@@ -43,6 +43,10 @@ RECORDS = {
     'instruction': 'Count.', 'context': 'A cat.', 'response': 'one', 'example_num': 0,
   },
   'alpaca': lambda: {'instruction': 'Count.', 'input': '', 'output': 'one', 'example_num': 0},
+  'tokenized': lambda: {
+    'inputs/text/tokens': [5] * 8, 'inputs/image/mask': [0] * 576, 'targets/image/mask': [1] * 1024,
+    'targets/image/tokens': [7] * 1024,
+  },
 }  # fmt: skip
 TASKS = sorted(seqio.TaskRegistry.names())
 TEXT_ALONE = ('flan2', 'dolly', 'alpaca')
@@ -50,6 +54,8 @@ TEXT_ALONE = ('flan2', 'dolly', 'alpaca')
 
 def dataset_of(task):
   name = task.source.name.split('/')[0].split(':')[0]
+  if name.endswith('_tokenized'):
+    return 'tokenized'
   return 'flan2' if name.startswith('flan2') else name
 
 
@@ -122,7 +128,7 @@ def test_metrics_take_what_the_postprocessor_gives(name):
 @pytest.mark.parametrize('name', TASKS)
 def test_a_missing_dataset_is_named_with_the_command_that_builds_it(name):
   source = seqio.TaskRegistry.get(name).source
-  with pytest.raises(FileNotFoundError, match=r'create_data/tfdatasets/\w+/build.py'):
+  with pytest.raises(FileNotFoundError, match=r'\w+/build.py|tokenize_dataset.py \w+ TFDS'):
     source.num_examples('train')
 
 

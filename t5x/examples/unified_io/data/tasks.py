@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from t5x import stream
 from t5x.examples.unified_io import config, modality_processing
-from t5x.examples.unified_io.data import data_utils
+from t5x.examples.unified_io.data import data_utils, tokenized
 from t5x.examples.unified_io.data import postprocessing as post
 from t5x.examples.unified_io.data.preprocessing import (
   captioning,
@@ -170,3 +170,7 @@ add_task(
   postprocess_fn=functools.partial(post.return_field, field='meta/label'),
   metric_fns=[text_metrics.exact_match],
 )
+
+# ---- Codes in place of target pixels, written by scripts/tokenize_dataset.py --------------------
+for _name in ('image_generation_coco_2017', 'image_inpainting_coco'):
+  tokenized.add_tokenized_task(_name)
