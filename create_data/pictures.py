@@ -9,8 +9,8 @@ import PIL
 from PIL import Image
 
 from create_data import common
+from t5x.examples.unified_io import config
 
-MAX_PIXELS = 50_000_000  # 8,660 x 5,773; decoded as float32 that is 600 MB
 _KEPT = {'JPEG', 'MPO', 'PNG'}  # what every reader decodes; MPO is a JPEG with another behind it
 _WIDE = ('I;16', 'I;16B', 'I;16L')  # 16 bits a pixel
 
@@ -26,7 +26,7 @@ def read(path: pathlib.Path, name: str) -> tuple[bytes, int, int]:
     name: of the record, for the message.
 
   Raises:
-    BrokenRecordError: The file is missing, cannot be decoded, or has more than MAX_PIXELS.
+    BrokenRecordError: The file is missing, cannot be decoded, or is too large.
   """
   try:
     encoded = path.read_bytes()
@@ -42,9 +42,9 @@ def read(path: pathlib.Path, name: str) -> tuple[bytes, int, int]:
 def _checked(encoded):
   with Image.open(io.BytesIO(encoded)) as picture:
     width, height = picture.size
-    if width * height > MAX_PIXELS:
+    if width * height > config.MAX_PICTURE_PIXELS:
       raise ValueError(
-        f'it has {width}x{height} pixels, more than {MAX_PIXELS // 10**6} million; shrink it'
+        f'it has {width}x{height} pixels; at most {config.MAX_PICTURE_PIXELS:,} are taken'
       )
     if picture.format in _KEPT and picture.mode in ('RGB', 'L'):
       picture.draft(picture.mode, (1, 1))  # JPEG: an eighth of the work, a cut file shows the same

@@ -42,6 +42,7 @@ AUDIO_SEGMENT_SECONDS = 4.08
 AUDIO_SAMPLE_RATE = 16_000
 RANDOM_SCALE_MIN, RANDOM_SCALE_MAX, RANDOM_SCALE_RATIO = 0.75, 1.3333, 0.50
 PAD_ONE_SIDE = False
+MAX_PICTURE_PIXELS = 2**26  # of a source; larger ones are refused: decoded they take 200 MB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

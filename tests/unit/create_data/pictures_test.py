@@ -122,7 +122,7 @@ def png_of_size(width, height):
   return b'\x89PNG\r\n\x1a\n' + head + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
 
 
-@pytest.mark.parametrize('size', [(10_000, 5_001), (12_000, 9_000), (60_000, 60_000)])
+@pytest.mark.parametrize('size', [(8192, 8193), (12_000, 9_000), (60_000, 60_000)])
 def test_a_huge_picture_is_refused_before_it_is_decoded(read, size):
   with pytest.raises(common.BrokenRecordError, match=r'image 7: .*pixels'):
     read(png_of_size(*size))

@@ -118,10 +118,40 @@ def image_sizes(
 
 # ---- Resizing ------------------------------------------------------------------------------------
 def decode_image(image: tf.Tensor) -> tf.Tensor:
-  """JPEG or PNG bytes -> uint8 [height, width, 3]; pixels stay as they are."""
+  """JPEG or PNG bytes -> uint8 [height, width, 3]; pixels stay as they are.
+
+  Raises:
+    tf.errors.InvalidArgumentError: when run on what is no whole picture, or too large a one.
+  """
   if image.dtype != tf.string:
     return image
-  return tf.io.decode_image(image, channels=3, expand_animations=False)
+  size = _encoded_size(image)
+  sane = tf.debugging.Assert(
+    tf.reduce_prod(size) <= config.MAX_PICTURE_PIXELS,
+    [f'at most {config.MAX_PICTURE_PIXELS:,} pixels of a picture are taken, it has', size],
+  )
+  with tf.control_dependencies([sane]):
+    return tf.io.decode_image(image, channels=3, expand_animations=False)
+
+
+def _encoded_size(image: tf.Tensor) -> tf.Tensor:
+  """(height, width) as the head of a JPEG or PNG says, int64; of other forms (0, 0)."""
+
+  def of_png():
+    width_and_height = tf.strings.substr(image, 16, 8)
+    return tf.reverse(tf.io.decode_raw(width_and_height, tf.int32, little_endian=False), [0])
+
+  is_png = (tf.strings.substr(image, 0, 4) == b'\x89PNG') & (tf.strings.length(image) >= 24)
+  return tf.cast(
+    tf.case(
+      [
+        (tf.io.is_jpeg(image), lambda: tf.io.extract_jpeg_shape(image)[:2]),
+        (is_png, of_png),
+      ],
+      default=lambda: tf.zeros([2], tf.int32),
+    ),
+    tf.int64,
+  )
 
 
 def resize_and_pad(

@@ -1,7 +1,10 @@
 """Draws, canvases, and moving fields."""
 
+import io
+
 import gin
 import numpy as np
+from PIL import Image
 import pytest
 import seqio
 import tensorflow as tf
@@ -144,3 +147,52 @@ def test_numbers_of_classes_must_have_no_gap(tmp_path):
   file.write_text('{"1": "one"}')
   with pytest.raises(ValueError, match='0 to 0, each once'):
     data_utils.load_class_names(str(file))
+
+
+# ---- Encoded pictures ----------------------------------------------------------------------------
+def encoded(form, size=(3, 5), mode='RGB'):
+  pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).convert(mode).save(buffer, form)
+  return buffer.getvalue()
+
+
+def decode(content):
+  """In a pipeline, as in a run."""
+  ds = tf.data.Dataset.from_tensors(tf.constant(content)).map(data_utils.decode_image)
+  (image,) = ds.as_numpy_iterator()
+  return image
+
+
+@pytest.mark.parametrize(
+  ('form', 'mode'),
+  [('JPEG', 'RGB'), ('JPEG', 'L'), ('JPEG', 'CMYK'), ('PNG', 'RGB'), ('PNG', 'P'), ('PNG', 'L'),
+   ('PNG', 'RGBA'), ('GIF', 'P'), ('BMP', 'RGB')],
+)  # fmt: skip
+def test_every_kind_of_picture_is_decoded_to_three_channels(form, mode):
+  image = decode(encoded(form, mode=mode))
+  assert (image.shape, image.dtype) == ((3, 5, 3), np.uint8)
+  if form in ('PNG', 'BMP'):
+    want = Image.open(io.BytesIO(encoded(form, mode=mode)))
+    np.testing.assert_array_equal(image, np.asarray(want.convert('RGB')))
+
+
+def test_sixteen_bits_of_grey_lose_the_low_ones():
+  buffer, grey = io.BytesIO(), np.arange(15, dtype=np.uint16).reshape(3, 5) * 4321
+  Image.fromarray(grey).save(buffer, 'PNG')
+  want = np.repeat((grey >> 8)[..., None], 3, -1)
+  np.testing.assert_array_equal(decode(buffer.getvalue()), want)
+
+
+@pytest.mark.parametrize('place', ['JPEG', 'PNG'])
+def test_a_picture_of_too_many_pixels_is_refused_by_its_head(place, monkeypatch):
+  monkeypatch.setattr(data_utils.config, 'MAX_PICTURE_PIXELS', 15)
+  assert decode(encoded(place)).shape == (3, 5, 3)
+  with pytest.raises(tf.errors.InvalidArgumentError, match=r'at most 15 pixels .*\[2 8\]'):
+    decode(encoded(place, size=(2, 8)))
+
+
+@pytest.mark.parametrize('content', [b'', b'words', b'\x89PNG', encoded('JPEG')[:-30]])
+def test_what_is_no_whole_picture_is_refused(content):
+  with pytest.raises(tf.errors.InvalidArgumentError):
+    decode(content)

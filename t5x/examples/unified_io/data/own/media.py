@@ -10,9 +10,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from t5x.examples.unified_io import config
 from t5x.examples.unified_io.media.sources import MediaError
 
-MAX_PIXELS = 2**26  # of a picture: 67 million take 200 MB
+MAX_PIXELS = config.MAX_PICTURE_PIXELS
 _TAIL = 4096  # bytes at the end of a file in which its end mark is looked for
 _END_MARKS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND'}
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
