@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -162,8 +163,9 @@ def killed_at(step):
     return change
 
   with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
-    for name in ('replace', 'rename', 'link', 'unlink', 'rmdir', 'fsync'):
+    for name in ('replace', 'rename', 'link', 'unlink', 'mkdir', 'rmdir', 'fsync'):
       patch.setattr(os, name, changing(getattr(os, name)))
+    patch.setattr(shutil, 'copyfile', changing(shutil.copyfile))
     yield made
 
 

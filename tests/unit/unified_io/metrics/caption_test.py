@@ -55,6 +55,7 @@ def test_bleu_equals_the_published_code(pictures):
     (['', ''], [[''], ['a cat']]),
     (['a'], [['a', 'b']]),
     (['a b'], [['a b']]),
+    (['a b'], [['a', 'a b c']]),
     (['a a a a'], [['a a']]),
     (['the the the'], [['a the', 'the cat the']]),
   ],
