@@ -121,13 +121,16 @@ def normalised_box(annotation: Mapping[str, Any], height: int, width: int) -> li
   except (KeyError, TypeError, ValueError) as error:
     raise BrokenRecordError(f'{name}: no area or no box of four numbers ({error!r})') from error
   right, bottom = x + w, y + h
-  if not (w > 0 and h > 0 and x >= -1 and y >= -1 and right <= width + 1 and bottom <= height + 1):
+  shares = [
+    min(max(share, 0.0), 1.0) for share in (y / height, x / width, bottom / height, right / width)
+  ]
+  is_inside = x >= -1 and y >= -1 and right <= width + 1 and bottom <= height + 1
+  if not (is_inside and shares[0] < shares[2] and shares[1] < shares[3]):
     raise BrokenRecordError(
       f'{name}: box {annotation["bbox"]} (x, y, width, height) is empty or outside the picture of '
       f'{width}x{height} pixels'
     )
-  shares = (y / height, x / width, bottom / height, right / width)
-  return [min(max(share, 0.0), 1.0) for share in shares]
+  return shares
 
 
 @contextlib.contextmanager

@@ -111,6 +111,8 @@ def test_answers_without_text_do_not_count(world):
     ({'bbox': [NAN, 1, 2, 3]}, 'empty or outside'),
     ({'bbox': [3, 4, -2, 9]}, 'empty or outside'),
     ({'bbox': [-2, 4, 20, 9]}, 'empty or outside'),
+    ({'bbox': [-1, 4, 0.5, 9]}, 'empty or outside'),
+    ({'bbox': [4, 64.2, 9, 0.5]}, 'empty or outside'),
     ({'bbox': [3, 4, 2, 62]}, 'empty or outside'),
     ({'bbox': None}, 'no area or no box'),
     ({'area': None}, 'no area or no box'),
