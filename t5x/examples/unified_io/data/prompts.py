@@ -1,5 +1,6 @@
 """Which prompts a task may use."""
 
+from collections.abc import Sequence
 import dataclasses
 import difflib
 
@@ -24,6 +25,7 @@ class Prompt:
     draw_in_evaluation: each example of an evaluation draws its prompt, by its own seed and so the
       same one every time; False asks all of them in the words of the first.
     dbg: this one prompt for all tasks.
+    files: JSON files with further families, which go before ours; see `prompt_dict`.
   """
 
   original_flag: bool = True
@@ -33,6 +35,12 @@ class Prompt:
   single_prompt: bool = False
   draw_in_evaluation: bool = True
   dbg: str | None = None
+  files: Sequence[str] = ()
+
+  def active_set(self) -> prompt_dict.PromptSet:
+    """All families, ours and those of `files` (or $UIO2_PROMPTS); `origin` names them."""
+    files = [self.files] if isinstance(self.files, str) else self.files
+    return prompt_dict.load(files)
 
   def get_prompt_list(
     self,
@@ -45,14 +53,14 @@ class Prompt:
     Args:
       task_family: 'Refexp', ...
       dataset_family: a further family with the prompts of one dataset; need not exist.
-      dictionary: None for ours.
+      dictionary: None for the active set.
 
     Raises:
       ValueError: no prompt is left; near names are offered.
     """
     if self.dbg is not None:
       return [self.dbg]
-    dictionary = prompt_dict.load() if dictionary is None else dictionary
+    dictionary = self.active_set().families if dictionary is None else dictionary
     families = [dictionary.get(family, {}) for family in (task_family, dataset_family)]
     chosen = []
     if self.original_flag:
@@ -66,7 +74,7 @@ class Prompt:
       near = difflib.get_close_matches(task_family, dictionary) or sorted(dictionary)[:8]
       raise ValueError(
         f'no prompt for {wanted} with {self}; did you mean one of {near}? '
-        'New families go into data/prompts.json.'
+        'New families go into data/prompts.json or a file of your own (Prompt.files).'
       )
     return chosen[:1] if self.single_prompt else chosen
 

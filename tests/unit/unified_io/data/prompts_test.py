@@ -1,10 +1,12 @@
 """Choosing prompts and filling their slots."""
 
+import json
+
 import gin
 import pytest
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import prompt_slots, prompts
+from t5x.examples.unified_io.data import prompt_dict, prompt_slots, prompts
 
 SEED = tf.constant([0, 1])
 DICTIONARY = {
@@ -91,3 +93,82 @@ def test_evaluation_may_ask_in_the_words_of_the_first_prompt():
     assert prompts.for_task('Refexp') == every
   finally:
     gin.clear_config()
+
+
+# ---- Files of a user -----------------------------------------------------------------------------
+@pytest.fixture
+def write(tmp_path):
+  """A function that writes a prompt file and gives its path."""
+
+  def write_file(content, name='mine.json'):
+    path = tmp_path / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+  return write_file
+
+
+def test_a_family_of_a_file_stands_in_place_of_ours(write):
+  file = write({'Refexp': {'manual': ['Seek {}', 'Spot {}']}, 'Mine': {'manual': ['Say it']}})
+  prompt = prompts.Prompt(files=(file,))
+  assert prompt.get_prompt_list('Refexp') == ['Seek {}', 'Spot {}']
+  assert prompt.get_prompt_list('Mine') == ['Say it']
+  ours = prompts.Prompt()
+  assert prompt.get_prompt_list('VQA_short_prompt') == ours.get_prompt_list('VQA_short_prompt')
+
+
+def test_of_several_files_the_last_wins(write):
+  files = [write({'Mine': {'manual': [word]}}, f'{word}.json') for word in ('first', 'last')]
+  assert prompts.Prompt(files=files).get_prompt_list('Mine') == ['last']
+
+
+def test_an_empty_family_takes_ours_away(write):
+  prompt = prompts.Prompt(files=write({'Image_Captioning': {}}))
+  found = prompt.get_prompt_list('Image_Captioning', 'image_caption_coco_2017')
+  assert found == prompts.Prompt().get_prompt_list('image_caption_coco_2017')
+
+
+def test_gin_and_the_environment_name_files_and_gin_goes_first(write, monkeypatch):
+  by_variable, by_gin = (
+    write({'Mine': {'manual': [word]}}, f'{word}.json') for word in ('variable', 'gin')
+  )
+  monkeypatch.setenv(prompt_dict.ENVIRONMENT_VARIABLE, by_variable)
+  assert prompts.for_task('Mine') == ['variable']
+  with gin.unlock_config():
+    gin.parse_config(f"Prompt.files = ['{by_gin}']")
+  try:
+    assert prompts.for_task('Mine') == ['gin']
+  finally:
+    gin.clear_config()
+
+
+def test_the_active_set_names_its_files(write):
+  file = write({'Refexp': {'manual': ['Seek {}']}, 'Mine': {}})
+  assert prompts.Prompt().active_set().origin == 'prompts.json (12 families)'
+  told = prompts.Prompt(files=[file]).active_set().origin
+  assert told == f'prompts.json (12 families) + {file} (2 families, in place of 1)'
+
+
+@pytest.mark.parametrize(
+  ('content', 'words'),
+  [
+    ('{', 'mine.json is no JSON'),
+    ([], 'not a list'),
+    ({'Refexp': ['Seek {}']}, r"family 'Refexp' must be \{kind: \[prompt"),
+    ({'Refexp': {'manuel': []}}, r"kind 'manuel', which nobody reads; did you mean \['manual'\]"),
+    ({'Refexp': {'manual': 'Seek {}'}}, "'Refexp', manual must be a list"),
+    ({'Refexp': {'manual': ['Seek it']}}, r"'Seek it' must hold each of the slots \['\{\}'\] once"),
+    ({'refcoco_unc': {'manual': ['{} {}']}}, r"it has \['\{\}', '\{\}'\]"),
+    ({'NLP Instruction': {'gpt3': ['{context} {instruction}']}}, r"\['\{instruction\}'\] once"),
+    ({'Refexp': {'manual': [['Seek {}']]}}, 'is no text'),
+    ({'Mine': {'manual': [3]}}, '3 is no text'),
+  ],
+)
+def test_a_wrong_file_is_refused_with_the_place_and_what_was_wanted(content, words, write):
+  with pytest.raises(ValueError, match=words):
+    prompts.Prompt(files=[write(content)]).get_prompt_list('Refexp')
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r'gone\.json \(asked for by Prompt\.files'):
+    prompts.Prompt(files=[str(tmp_path / 'gone.json')]).get_prompt_list('Refexp')

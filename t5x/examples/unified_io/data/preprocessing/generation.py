@@ -6,14 +6,15 @@ from typing import Any
 import gin
 import tensorflow as tf
 
-from t5x.examples.unified_io.data import data_utils, geometry, prompt_dict, prompt_slots, regions
+from t5x.examples.unified_io.data import data_utils, geometry, prompt_slots, regions
 from t5x.examples.unified_io.data import prompts as prompts_lib
 from t5x.examples.unified_io.data.preprocessing import captioning, classification
 
 
 def unconditional_prompts() -> list[str]:
   """Prompts for any picture at all, which also guide generation by their absence of content."""
-  return prompt_dict.load()[prompts_lib.UNCONDITIONAL_IMAGE]['original']
+  kinds = prompts_lib.Prompt().active_set().families[prompts_lib.UNCONDITIONAL_IMAGE]
+  return [prompt for prompts in kinds.values() for prompt in prompts]
 
 
 @data_utils.map_example(num_seeds=4)
