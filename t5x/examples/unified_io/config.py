@@ -44,6 +44,25 @@ RANDOM_SCALE_MIN, RANDOM_SCALE_MAX, RANDOM_SCALE_RATIO = 0.75, 1.3333, 0.50
 PAD_ONE_SIDE = False
 MAX_PICTURE_PIXELS = 2**26  # of a source; larger ones are refused: decoded they take 200 MB
 
+# ---- Facts of the released models for tasks that are not among ours ------------------------------
+# The order in which a pose is written: place, then name of the part, left as the person sees it.
+HUMAN_POSE_PART = (
+  'nose', 'left eye', 'right eye', 'left ear', 'right ear', 'left shoulder', 'right shoulder',
+  'left elbow', 'right elbow', 'left wrist', 'right wrist', 'left hip', 'right hip', 'left knee',
+  'right knee', 'left ankle', 'right ankle',
+)  # fmt: skip
+# What location bins 0 to 999 span where they write no place in a picture: 3-D boxes and their
+# depth, rotations, cameras between two views, and the sines of angles.
+LOCATION_RANGE, DIMENSION_RANGE, DEPTH_RANGE = (-0.1, 1.1), (0, 6), (-0.001, 0.1)
+ANGLE_RANGE = (0, 2 * math.pi)
+POS_MIN_VALUE, POS_MAX_VALUE = -50, 50
+D_THETA_MIN_VALUE, D_THETA_MAX_VALUE = -math.pi, math.pi
+D_RADIUS_MIN_VALUE, D_RADIUS_MAX_VALUE = -0.7, 0.7
+D_SINUSOID_MIN_VALUE, D_SINUSOID_MAX_VALUE = -1.0, 1.0
+# Of the original's readers; here any order is computed (t5x/stream.py) and needs no buffers.
+SHUFFLE_BUFFER_SIZE, CYCLE_LENGTH, BLOCK_LENGTH = (100, 200, 200, 200), (1, 2, 2, 2), (1, 2, 2, 2)
+TOKENIZER = 'llama'  # the only kind there is
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MelConfig:

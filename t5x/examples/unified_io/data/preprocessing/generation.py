@@ -106,8 +106,8 @@ def _inpaint(
   image, mask, (_, _, boxes, labels, _) = data_utils.resize_and_pad_default(
     ex['image'], is_training, image_seed, boxes=ex['bbox'], box_labels=ex['label']
   )
-  picture_area = tf.cast(tf.reduce_sum(mask), tf.float32)
-  large = tf.where(_areas(boxes) > min_ratio * picture_area)[:, 0]
+  # PARITY: part of the canvas, so that wide pictures need larger boxes than square ones.
+  large = tf.where(_areas(boxes) > min_ratio * mask.shape.num_elements())[:, 0]
   count = tf.shape(large)[0]
   drawn = data_utils.draw_index(box_seed, tf.maximum(count, 1))
   large = large[drawn : drawn + 1]  # a slice, for there may be none; then the example is dropped
@@ -116,13 +116,13 @@ def _inpaint(
     label = tf.gather(tf.constant(names), label)
   hole = tf.cast(tf.concat([box, tf.zeros([1, 4])], 0)[0], tf.int32)
   hole = geometry.box_mask(hole, tuple(mask.shape))
-  target_size = data_utils.image_sizes().target
-  target = tf.image.resize(image, target_size, 'bicubic', antialias=True)
+  # PARITY: the released weights saw aliased targets, whose values leave [0, 1] at sharp edges.
+  target = tf.image.resize(image, data_utils.image_sizes().target, 'bicubic')
   text = tf.strings.lower(captioning.plain_text(regions.regions_to_str(box, label)))
   return {
     'image_inputs': image,
     'image_input_masks': mask * (1 - hole),
-    'image_targets': tf.clip_by_value(target, 0.0, 1.0),
+    'image_targets': target,
     'image_target_masks': hole,
     'text_inputs': prompts_lib.IMAGE_OUTPUT
     + prompt_slots.fill_one_of(prompts, prompt_seed, {'': text}),
@@ -146,7 +146,7 @@ def image_inpainting_preprocessor(
     ds: image, bbox [n, 4] as parts of the picture, label [n]: numbers of classes, or names.
     sequence_length: 'is_training' is read.
     dataset_name: family of further prompts.
-    min_ratio: part of the picture, as it lies on the canvas, that a box must exceed.
+    min_ratio: part that a box must exceed, of the picture and, as it lies there, of the canvas.
     bbox_format: order of the box's columns.
     class_names: file of the names, or a function that tells them; None where labels are names.
   """

@@ -1,0 +1,416 @@
+"""What is registered, and registered tasks from record to batch and from prediction to score."""
+
+import functools
+import itertools
+import json
+
+import numpy as np
+import pytest
+import seqio
+import tensorflow as tf
+
+from create_data.tfdatasets.alpaca import build as alpaca
+from create_data.tfdatasets.flan import build as flan
+from t5x import eval_batches, evaluation, prediction, stream, task_examples
+from t5x.examples.unified_io import config, modality_processing
+from t5x.examples.unified_io.data import (
+  data_utils,
+  mixtures,  # noqa: F401  registers all tasks
+  prompt_dict,
+  prompt_slots,
+  vocabulary,
+)
+from t5x.examples.unified_io.data import prompts as prompts_lib
+from t5x.examples.unified_io.inference import evaluator
+from tests.contract import tasks_test
+from tests.parity import harness
+from tests.parity.data import compare, raw
+from tests.parity.data.preprocessing_test import decoded, raw_field
+
+FOLDER = 'data/j_registry'
+PICTURE = 'uint8 picture'
+
+
+# ---- Which task a case means, and its records ----------------------------------------------------
+def task_of(name, case):
+  """The registered task of a case; one that was served from memory goes by its data."""
+  if name in seqio.TaskRegistry.names():
+    return seqio.TaskRegistry.get(name)
+  if 'source' in case:
+    builders = [alpaca.DATASET, *(flan.dataset(kind) for kind in flan.KINDS)]
+    source = case_file(case['source']['case'])['source']
+    return seqio.TaskRegistry.get({b.hub_name: b.name for b in builders}[source])
+  mixture = seqio.MixtureRegistry.get(name.removesuffix('_memory'))
+  return min(mixture.tasks, key=lambda task: task.name)
+
+
+def case_file(case):
+  return json.loads((harness.root() / 'data' / case / 'case.json').read_text())
+
+
+def records_of(c, case, task):
+  """A dataset of the records of a case, as the task's source gives them."""
+  if 'raw_examples' in case:
+    key_map = task.preprocessors[0].keywords['key_map']
+    rows = [unkeyed({k: raw_field(c, v) for k, v in row.items()}, key_map)
+            for row in case['raw_examples']]  # fmt: skip
+    spec = tf.nest.map_structure(open_spec, rows[0])
+  else:
+    source = case['source']
+    described = case_file(source['case'])
+    path = source['records'].split('.')
+    rows = functools.reduce(lambda tree, key: tree[key], path, described)
+    features = described['dataset']['features']
+    rows = [typed(row, features, lambda i=i: picture(source, i)) for i, row in enumerate(rows)]
+    spec = spec_of(features)
+  spec |= {stream.SEED: tf.TensorSpec([2], tf.int32), stream.POSITION: tf.TensorSpec([], tf.int64)}
+  numbered = [
+    {**row, stream.SEED: np.array([i, 0], np.int32), stream.POSITION: np.int64(i)}
+    for i, row in enumerate(rows)
+  ]
+  return tf.data.Dataset.from_generator(lambda: iter(numbered), output_signature=spec)
+
+
+def picture(source, i):
+  """The picture of record i."""
+  return raw.arrays_of(source['case'])[source['pictures'].replace('<i>', str(i))]
+
+
+def unkeyed(example, key_map):
+  """The record whose fields a task moves to where `example` has them."""
+  record = {}
+  for name, path in key_map.items():
+    *folders, last = path
+    functools.reduce(lambda tree, key: tree.setdefault(key, {}), folders, record)[last] = example[
+      name
+    ]
+  return record
+
+
+def open_spec(tensor):
+  """The spec of a tensor whose lengths are not known beforehand, save the channels of a picture."""
+  if isinstance(tensor, tf.RaggedTensor):
+    return tf.RaggedTensorSpec([None, None], tensor.dtype)
+  lengths = [None] * tensor.shape.rank
+  return tf.TensorSpec([*lengths[:-1], 3] if len(lengths) == 3 else lengths, tensor.dtype)
+
+
+def spec_of(feature):
+  if 'dtype' in feature:
+    return tf.TensorSpec(feature['shape'], feature['dtype'])
+  return {name: spec_of(part) for name, part in feature.items()}
+
+
+def typed(value, feature, pixels):
+  """What JSON holds -> what the dataset holds."""
+  if 'dtype' not in feature:
+    return {name: typed(value[name], part, pixels) for name, part in feature.items()}
+  if isinstance(value, str) and value.startswith(PICTURE):
+    return pixels()
+  if feature['dtype'] == 'string':
+    return np.array(value, object)
+  shape = [-1 if size is None else size for size in feature['shape']]
+  return np.array(value, feature['dtype']).reshape(shape)
+
+
+# ---- Running a task ------------------------------------------------------------------------------
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+  """A function (opened case, name, case) -> (task, stage 2, what prompts were asked for)."""
+
+  def run_case(c, name, case):
+    monkeypatch.setattr(config, 'LLAMA_TOKENIZER_PATH', raw.tokenizer(c))
+    monkeypatch.setattr(config, 'MULTITASK_TFDS_DATA_DIR', str(tmp_path))  # COCO's class names
+    pinned = case['pinned']
+    templates = pinned['prompt_templates']
+    monkeypatch.setattr(
+      prompts_lib.Prompt, 'get_prompt_list', lambda self, task, dataset='': [templates[task]]
+    )
+    monkeypatch.setattr(
+      data_utils, 'draw_index', lambda seed, n: tf.cast(pinned['random_index'], tf.int32) % n
+    )
+    monkeypatch.setattr(
+      data_utils, 'draw_float',
+      lambda seed, low, high: tf.constant(low + (high - low) * pinned['random_float'], tf.float32),
+    )  # fmt: skip
+    task = task_of(name, case)
+    records = records_of(c, case, task)
+    return task, task_examples.preprocess(task, records, case['sequence_length'], seed=0, trim=True)
+
+  return run_case
+
+
+def meta_of(example):
+  return {name: value for name, value in example.items() if name.startswith('meta/')}
+
+
+def plain(value):
+  """Bytes as text; everything else as it is."""
+  is_text = np.asarray(value).dtype.kind in 'OS'
+  return decoded(value) if is_text else value
+
+
+def text_of(tokens):
+  """The text up to the first EOS."""
+  return evaluator.decode_text(tokens, vocabulary.get_default_vocabulary())
+
+
+def with_context(row, templates):
+  """What an instruction asks with its context where it has one, as the ids decode."""
+  family = 'NLP Instruction Context' if row['input'] else 'NLP Instruction'
+  text = templates[family].replace('{instruction}', row['instruction'])
+  text = text.replace('{context}', row['input'])
+  vocab = vocabulary.get_default_vocabulary()
+  parts = (prompts_lib.TEXT_OUTPUT + text).split(prompts_lib.TRUNCATE_MARKER)
+  return vocab.decode(list(itertools.chain(*(vocab.encode(part) for part in parts))))
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'pipeline_*'))
+def test_registered_tasks_make_the_batches_of_the_original(path, run, monkeypatch, tmp_path):
+  with harness.case(path) as c:
+    c.given('task', 'split', 'sequence_length', 'pinned', 'source', 'raw_examples', 'tokenizer')
+    if 'raises' in c.config:  # of TFDS, where there are no data; ours names what builds them
+      monkeypatch.setattr(config, 'MULTITASK_TFDS_DATA_DIR', str(tmp_path))
+      with pytest.raises(FileNotFoundError, match='create_data/tfdatasets/'):
+        seqio.TaskRegistry.get(c.config['task']).source.num_examples(c.config['split'])
+      c.given('raises')
+      return
+    stage2 = run(c, c.config['task'], c.config)[1]
+    converter = modality_processing.UnifiedIOFeatureConverter()
+    examples = list(stage2.as_numpy_iterator())
+    batches = list(converter(stage2, c.config['sequence_length']).as_numpy_iterator())
+    c.exact('n_examples', len(batches), c.config['n_examples'])
+    rows = zip(examples, batches, c.config['examples'], strict=True)
+    for i, (example, batch, want) in enumerate(rows):
+      compare_example(c, i, example, batch, want, mended_texts(c))
+
+
+def mended_texts(c):
+  """Text of each example where the original mixes up instructions with and without context."""
+  if 'source' not in c.config:
+    return None
+  path = c.config['source']['records'].split('.')
+  rows = functools.reduce(lambda t, k: t[k], path, case_file(c.config['source']['case']))
+  if 'instruction' not in rows[0]:
+    return None
+  return [with_context(row, c.config['pinned']['prompt_templates']) for row in rows]
+
+
+def compare_example(c, i, example, batch, want, texts):
+  at, fixed = f'examples/{i}', ()
+  got = {
+    'input': text_of(batch['inputs/text/tokens']),
+    'target': text_of(batch['targets/text/targets']),
+  }
+  if texts is None:
+    c.exact(f'{at}/input_text', got['input'], want['input_text'])
+  else:
+    assert got['input'] == texts[i]
+    c.fixed(f'{at}/input_text', 'data-1')
+    fixed = ('inputs/text/tokens', 'inputs/text/mask')
+  c.exact(f'{at}/target_text', got['target'], want['target_text'])
+  meta = meta_of(example)
+  assert set(meta) - set(want['meta']) <= {'meta/example_id'}  # ours also tells the question's
+  for name, value in want['meta'].items():
+    c.exact(f'{at}/meta/{name}', plain(meta[name]), value)
+  fields = {name: value for name, value in batch.items() if not name.startswith('stream/')}
+  assert set(fields) == set(want['tensors'])
+  for name, stored in want['tensors'].items():
+    if name in fixed:
+      c.fixed(f'{at}/tensors/{name}', 'data-1')
+      for array in c.outputs:
+        if array.startswith(f'{i}/{name}'):
+          c.fixed(array, 'data-1')
+      continue
+    prefix = f'{i}/{name}'
+    compare.summary(
+      c, f'{at}/tensors/{name}', prefix, fields[name], stored, compare.tolerance(c, prefix)
+    )
+
+
+# ---- Evaluation ----------------------------------------------------------------------------------
+def evaluator_lengths(task, examples, lengths):
+  """The lengths that seqio's evaluator finds: of features, the most of any example."""
+  found = {
+    name: max(len(example[name]) for example in examples)
+    for name in task.output_features
+    if name in examples[0]
+  }
+  return found | {
+    'inputs/text/tokens': lengths['text_inputs'],
+    'targets/text/tokens': lengths['text_targets'],
+  }
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'evaluator'))
+def test_canned_predictions_score_as_in_the_original(path, run):
+  with harness.case(path) as c:
+    c.given('tokenizer', 'sequence_length')
+    for i, row in enumerate(c.config['rows']):
+      at = f'rows/{i}'
+      c.given(*(f'{at}/{name}' for name in ('task', 'predictions', 'prediction_texts')))
+      c.given(f'{at}/examples_of_case', f'{at}/result/metrics/examples')
+      case = {**case_file(row['examples_of_case']), 'sequence_length': c.config['sequence_length']}
+      task, stage2 = run(c, row['task'], case)
+      examples = list(stage2.as_numpy_iterator())
+      converted = modality_processing.UnifiedIOFeatureConverter()(
+        stage2, evaluator_lengths(task, examples, c.config['sequence_length'])
+      )
+      shapes = {
+        name: list(spec.shape)
+        for name, spec in converted.element_spec.items()
+        if not name.startswith('stream/')
+      }
+      want = row['result']
+      c.exact(f'{at}/raises', None, row['raises'])
+      c.exact(f'{at}/result/model_feature_shapes', shapes, want['model_feature_shapes'])
+      score = evaluation.TaskScore(task)
+      for example, text in zip(examples, row['prediction_texts'], strict=True):
+        example = {name: eval_batches._plain(value) for name, value in meta_of(example).items()}
+        output = evaluator.UnifiedIOOutput({'text': text})
+        score.add(prediction.Row(example=example, output=output, aux={}))
+      c.exact(f'{at}/result/n_targets', len(score.targets), want['n_targets'])
+      metrics = score.compute()
+      c.exact(f'{at}/result/eval_tasks', [row['task']] if metrics else [], want['eval_tasks'])
+      assert set(metrics) == set(want['metrics'])
+      for name, value in want['metrics'].items():
+        if name != 'examples':
+          compare.number(c, f'{at}/result/metrics/{name}', metrics[name], value)
+
+
+# ---- What is registered --------------------------------------------------------------------------
+SOURCES = {'TfdsSource': 'TfdsDataSource'}  # ours reads the same folders, by number
+# Targets may also be given as codes, which the original cannot.
+OURS_ALONE = {'targets/image/tokens', 'targets/audio/tokens'}
+
+
+def function_and_arguments(function):
+  """A plain or partial function as the cases tell it."""
+  if isinstance(function, functools.partial):
+    return {'name': function.func.__name__, 'args': dict(function.keywords)}
+  return function and {'name': function.__name__, 'args': {}}
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'tasks_mixtures'))
+def test_all_tasks_and_mixtures_of_the_original_are_registered(path):
+  with harness.case(path) as c:
+    unchecked = {text.split(':')[0] for text in c.config['not_for_a_test']}
+    for name, want in c.config['tasks'].items():
+      at, task = f'tasks/{name}', seqio.TaskRegistry.get(name)
+      c.given(f'{at}/build', f'{at}/stages')
+      c.exact(f'{at}/source', SOURCES[type(task.source).__name__], want['source'])
+      c.exact(f'{at}/tfds_name', task.source.tfds_name, want['tfds_name'])
+      splits = task.source._given_splits
+      if isinstance(want['splits'], str):  # a description: those of the dataset
+        assert splits is None
+        c.given(f'{at}/splits')
+      else:
+        c.exact(f'{at}/splits', splits, want['splits'])
+      features = sorted(set(task.output_features) - OURS_ALONE)
+      c.exact(f'{at}/output_features', features, sorted(want['output_features']))
+      metrics = [metric.__name__ for metric in task.metric_fns]
+      postprocess = function_and_arguments(task._postprocess_fn)
+      if f'tasks.{name}.metrics and .postprocess' in unchecked:
+        c.given(f'{at}/metrics', f'{at}/postprocess')
+        assert metrics
+        assert postprocess
+      else:
+        c.exact(f'{at}/metrics', metrics, want['metrics'])
+        c.exact(f'{at}/postprocess', postprocess, want['postprocess'])
+    for name, want in c.config['mixtures'].items():
+      mixture = seqio.MixtureRegistry.get(name)
+      rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
+      c.exact(f'mixtures/{name}', rates, {row['task']: row['rate'] for row in want})
+    features = modality_processing.OUTPUT_FEATURES()
+    for name, want in c.config['output_features'].items():
+      feature = features[name]
+      got = {
+        'dtype': str(feature.dtype), 'rank': feature.rank, 'add_eos': feature.add_eos,
+        'tokens': not isinstance(feature, seqio.ContinuousFeature),
+      }  # fmt: skip
+      c.exact(f'output_features/{name}', got, want)
+    every = [set(seqio.TaskRegistry.get(name).output_features) for name in c.config['tasks']]
+    same = all(features == every[0] for features in every)
+    c.exact('same_features_for_all', same, c.config['same_features_for_all'])
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'constants'))
+def test_constants_are_those_of_the_original(path):
+  with harness.case(path) as c:
+    ours = {
+      'AUDIO_HISTORY_INPUT_D': config.AUDIO_INPUT_PATCH,
+      'AUDIO_INPUT_D': config.AUDIO_INPUT_PATCH,
+      'AUDIO_SAMPLING_RATE': config.AUDIO_SAMPLE_RATE,
+      'AUDIO_SEGMENT_LENGTH': config.AUDIO_SEGMENT_SECONDS,
+      'AUDIO_TARGET_D': config.AUDIO_TARGET_PATCH,
+      'IMAGE_HISTORY_INPUT_D': config.IMAGE_INPUT_PATCH,
+      'IMAGE_INPUT_D': config.IMAGE_INPUT_PATCH,
+      'IMAGE_INPUT_PATCHES': patches_of_the_input_image(),
+      'IMAGE_TARGET_D': config.IMAGE_TARGET_PATCH,
+      'NUM_DETECTION_BIN': config.NUM_DETECTION_BINS,
+    }
+    for name, want in c.config['values'].items():
+      got = ours[name] if name in ours else getattr(config, name)
+      compare.number(c, f'values/{name}', got, want)
+    extra = {
+      'default_extra_ids': vocabulary.get_default_vocabulary().extra_ids,
+      'history_frames': vocabulary.NUM_HISTORY_FRAMES,
+    }
+    c.exact('extra', extra, c.config['extra'])
+
+
+def patches_of_the_input_image():
+  grid = modality_processing.get_input_modalities()['image'].grid
+  return [grid.rows, grid.cols]
+
+
+@pytest.fixture
+def families_asked(monkeypatch):
+  """A function task name -> the (family, dataset family) pairs that it asks prompts for."""
+  pairs, choose = [], prompts_lib.for_task
+
+  def remember(task_family, dataset_family='', **options):
+    pairs.append([task_family, dataset_family])
+    return choose(task_family, dataset_family, **options)
+
+  monkeypatch.setattr(prompts_lib, 'for_task', remember)
+
+  def asked(name):
+    del pairs[:]
+    tasks_test.examples.__wrapped__(name, training=True)
+    return list(pairs)
+
+  return asked
+
+
+@pytest.mark.parametrize('path', harness.cases(FOLDER, 'prompts'))
+def test_our_prompts_have_the_slots_of_the_families_that_tasks_use(path, families_asked):
+  with harness.case(path) as c:
+    # How many sentences the original has, and families that no task here uses.
+    c.given('families', 'number_of_families', 'families_with_inconsistent_slots')
+    families = prompt_dict.load().families
+    for name, want in c.config['live_tasks'].items():
+      at = f'live_tasks/{name}'
+      c.given(f'{at}/prompts', f'{at}/distinct')
+      family = [want['family'], want['dataset_key']]
+      asked = families_asked(name.split(' (')[0])  # 'dolly (with context)'
+      found = family if family in asked else asked
+      c.exact(f'{at}/family', found[0], family[0])
+      c.exact(f'{at}/dataset_key', found[1], family[1])
+      prompts = prompts_lib.Prompt().get_prompt_list(want['family'], want['dataset_key'])
+      slot_sets = sorted({tuple(sorted(prompt_slots.slots(prompt))) for prompt in prompts})
+      c.exact(f'{at}/slot_sets', [list(slots) for slots in slot_sets], want['slot_sets'])
+      wanted = set(want['slot_sets'][0])
+      bad = [p for p in prompts if sorted(prompt_slots.slots(p)) != sorted(wanted)]
+      c.exact(f'{at}/bad_for_filling', len(bad), want['bad_for_filling'])
+      if want['family_exists']:
+        c.exact(f'{at}/family_exists', want['family'] in families, True)
+      else:
+        assert want['family'] in families
+        c.fixed(f'{at}/family_exists', 'data-12')
+      c.exact(f'{at}/dataset_exists', want['dataset_key'] in families, want['dataset_exists'])
+    assert {kind for kinds in families.values() for kind in kinds} <= set(prompt_dict.KINDS)
+    c.fixed('unread_kind_gpt', 'data-12')
+    free = len(families[prompts_lib.UNCONDITIONAL_IMAGE]['original'])
+    c.exact('free_text_image_prompts', free, c.config['free_text_image_prompts'])
+    c.exact('truncate_marker', prompts_lib.TRUNCATE_MARKER, c.config['truncate_marker'])
