@@ -80,19 +80,28 @@ def check_macro_is_known(name: str) -> None:
     raise UserError(f'No gin file of this run uses a macro {name}{near(name, known)}')
 
 
+def _required_macros() -> list[str]:
+  return sorted(name for name, value in macros().items() if repr(value) == '%gin.REQUIRED')
+
+
 def check_macros_are_set() -> None:
   """Every macro that is used has a value, and none is still `%gin.REQUIRED`.
 
   Raises:
     UserError: naming all that are missing, and the flags that give them.
   """
-  known = macros()
-  unset = sorted(name for name, value in known.items() if repr(value) == '%gin.REQUIRED')
-  if unset:
+  if unset := _required_macros():
     wanted = ' '.join(f'--gin.{name}=...' for name in unset)
     raise UserError(f'{" and ".join(unset)} must be given: add {wanted}')
+  known = macros()
   for name in sorted(_used_macros() - set(known)):
     raise UserError(f'The macro %{name} is used but never set{near(name, known)}')
+
+
+def leave_macros_open() -> None:
+  """Makes macros None that nobody has set, for a tool that uses only a part of a run."""
+  for name in (*_required_macros(), *(_used_macros() - set(macros()))):
+    gin.bind_parameter(f'{name}/gin.macro.value', None)
 
 
 @contextlib.contextmanager

@@ -64,11 +64,16 @@ def absolute_path(path: Any) -> Any:
 
 
 def parse(
-  gin_files: Sequence[str], bindings: Sequence[str] = (), search_paths: Sequence[str] = ()
+  gin_files: Sequence[str],
+  bindings: Sequence[str] = (),
+  search_paths: Sequence[str] = (),
+  *,
+  whole_run: bool = True,
 ) -> None:
   """Reads gin files in order, then bindings; checks the whole, makes its paths absolute, locks it.
 
-  A relative file is looked for here, then in `search_paths`, then beside the package t5x.
+  A relative file is looked for here, then in `search_paths`, then beside the package t5x. Without
+  `whole_run` macros that nobody has set become None: a tool needs no MODEL_DIR.
 
   Raises:
     UserError: one sentence on the first thing that cannot be, with the near names.
@@ -84,7 +89,10 @@ def parse(
       gin.parse_config_file(file)
   for binding in bindings:
     _parse_binding(binding)
-  names.check_macros_are_set()
+  if whole_run:
+    names.check_macros_are_set()
+  else:
+    names.leave_macros_open()
   for name, value in names.macros().items():
     if name in PATH_MACROS:
       gin.bind_parameter(f'{name}/gin.macro.value', absolute_path(value))
