@@ -20,6 +20,7 @@ class Row(NamedTuple):
 ROWS = {
   't5x.array_types': Row(0, 'base'),
   't5x.host_memory': Row(0, 'base'),
+  't5x.text_table': Row(0, 'base'),
   f'{UIO}.config': Row(0, 'base'),
   f'{UIO}.modality_specs': Row(0, 'base'),
   **{

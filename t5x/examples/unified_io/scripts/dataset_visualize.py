@@ -22,7 +22,7 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from t5x import bindings, gin_utils, preflight, stream, task_examples
+from t5x import bindings, gin_utils, preflight, stream, task_examples, text_table
 from t5x.bindings import UserError
 from t5x.examples.unified_io import modality_processing
 from t5x.examples.unified_io.data import (
@@ -31,6 +31,7 @@ from t5x.examples.unified_io.data import (
   vocabulary,
 )
 from t5x.examples.unified_io.scripts import dataset_cells, dataset_page
+from t5x.ordering import Order
 
 LENGTHS = {
   'text_inputs': 512, 'text_targets': 512, 'image_input_samples': 576,
@@ -115,6 +116,7 @@ def visualize(
   override: bool = False,
   postfix: str = '',
   lengths: Mapping[str, Any] | None = None,
+  seed: int = SEED,
 ) -> list[pathlib.Path]:
   """Writes a page for each task of a mixture, and the index of the folder.
 
@@ -129,6 +131,7 @@ def visualize(
     override: write pages anew that are there already.
     postfix: of the names of pages.
     lengths: sequence lengths that differ from `sequence_lengths`.
+    seed: of order, augmentation and prompts; a run with this seed reads the same examples.
 
   Returns:
     The pages, those that were there already included.
@@ -140,26 +143,28 @@ def visualize(
   tasks, rates = task_examples.tasks_and_rates(task_or_mixture)
   lengths = sequence_lengths(is_training) | (lengths or {})
   output_dir.mkdir(parents=True, exist_ok=True)
-  pages = []
+  pages, summary = [], []
   for task, rate in zip(tasks, rates, strict=True):
     path = output_dir / f'{task.name}{postfix}.html'.replace('/', '_')
     pages.append(path)
     if path.exists() and not override:
       print(f'{path} is there already; --override writes it anew.')
       continue
-    examples = read(task, split, lengths, shuffle=shuffle, num_examples=num_examples)
+    examples = read(task, split, lengths, seed=seed, shuffle=shuffle, num_examples=num_examples)
     rows = [row_of(i, example, masks) for i, example in enumerate(examples)]
-    facts = facts_of(split, lengths)
+    facts = facts_of(split, lengths, seed)
     if len(tasks) > 1:
       facts['rate'] = f'{rate / sum(rates):.3g} of {task_or_mixture}'
     path.write_text(dataset_page.page(task.name, LEAD, facts, rows), encoding='utf-8')
     bad = sum(row.error is not None for row in rows)
-    print(f'{path}: {len(rows) - bad} examples' + (f', {bad} bad' if bad else ''))
+    summary.append({'page': str(path), 'examples': str(len(rows) - bad), 'bad': str(bad)})
+  if summary:
+    print(text_table.table(summary))
   print(f'Look at {dataset_page.write_index(output_dir)}')
   return pages
 
 
-def facts_of(split: str, lengths: Mapping[str, Any]) -> dict[str, str]:
+def facts_of(split: str, lengths: Mapping[str, Any], seed: int) -> dict[str, str]:
   """What a reader has to know to see the same again."""
   return {
     'split': split,
@@ -169,7 +174,7 @@ def facts_of(split: str, lengths: Mapping[str, Any]) -> dict[str, str]:
     'targets': ', '.join(modality_processing.get_target_modalities()),
     'prompts': prompts.Prompt().active_set().origin,
     'tokenizer': vocabulary.tokenizer_path(),
-    'seed': str(SEED),
+    'seed': str(seed),
   }
 
 
@@ -182,20 +187,31 @@ def read(
   split: str,
   lengths: Mapping[str, Any],
   *,
-  shuffle: bool,
-  num_examples: int,
+  seed: int = SEED,
+  shuffle: bool = True,
+  num_examples: int = 100,
 ) -> Iterator[Example]:
-  """(fields after stage 3, metadata) of each example, or the error that stands in its place."""
+  """(fields after stage 3, metadata) of each example, or the error that stands in its place.
+
+  Args:
+    task: registered.
+    split: of the task.
+    lengths: sequence lengths.
+    seed: of order, augmentation and prompts: a run with this seed reads the same.
+    shuffle: as in training.
+    num_examples: at most so many.
+
+  Raises:
+    UserError: the task has no such split.
+  """
   if split not in task.splits:
     raise UserError(
       f'{task.name} has no split {split}{bindings.near(split, task.splits)} It has '
       f'{", ".join(task.splits)}.'
     )
-  records = task.source.get_dataset(split, shuffle=shuffle, seed=SEED)
-  if stream.POSITION not in records.element_spec:  # a source of plain seqio
-    records = records.enumerate().map(lambda i, record: {**record, stream.POSITION: i})
+  records = _records(task, split, seed, shuffle)
   converter = task.preprocessors[task_examples.converter_step(task)].feature_converter()
-  examples = task_examples.preprocess(task, records, lengths, seed=SEED, trim=True)
+  examples = task_examples.preprocess(task, records, lengths, seed=seed, trim=True)
 
   @tf.autograph.experimental.do_not_convert
   def finish(example):
@@ -217,6 +233,15 @@ def read(
       yield error
       if errors == _MOST_ERRORS:
         return
+
+
+def _records(task: seqio.Task, split: str, seed: int, shuffle: bool) -> tf.data.Dataset:
+  """One epoch, in the order of a run."""
+  if isinstance(task.source, stream.RandomAccessSource):
+    order = Order(task.name, task.source.num_examples(split), seed, shuffle)
+    return stream.read_in_order(task.source, split, order, num_epochs=1)
+  records = task.source.get_dataset(split, shuffle=shuffle, seed=seed)
+  return records.enumerate().map(lambda i, record: {**record, stream.POSITION: i})
 
 
 def row_of(number: int, example: Example, masks: bool) -> dataset_page.Row:
