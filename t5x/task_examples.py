@@ -229,6 +229,7 @@ class Examples:
     self._errors: list[tf.errors.OpError] = []  # since the last example
     self._blamed = -1
     self.bad = bad
+    self.skipped: list[tuple[str, str]] = []  # bad records met here, and what is wrong with them
 
   def __iter__(self) -> 'Examples':
     return self
@@ -281,6 +282,7 @@ class Examples:
   def _skip(self, record, fault):
     name, split = self._source.task.name, self._source.split
     logging.warning('Skipped: %s of %s (%s): %s', record, name, split, fault)
+    self.skipped.append((record, fault))
     self.bad += 1
 
   def _check(self, more):

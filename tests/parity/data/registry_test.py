@@ -246,36 +246,41 @@ def evaluator_lengths(task, examples, lengths):
 def test_canned_predictions_score_as_in_the_original(path, run):
   with harness.case(path) as c:
     c.given('tokenizer', 'sequence_length')
+
+    @functools.cache
+    def made(name, examples_of):
+      """(task, examples after stage 2, shapes of the batch) of one task on the data of a case."""
+      lengths = c.config['sequence_length']
+      task, stage2 = run(c, name, {**case_file(examples_of), 'sequence_length': lengths})
+      examples = list(stage2.as_numpy_iterator())
+      lengths = evaluator_lengths(task, examples, lengths)
+      spec = modality_processing.UnifiedIOFeatureConverter()(stage2, lengths).element_spec
+      shapes = {k: list(v.shape) for k, v in spec.items() if not k.startswith('stream/')}
+      return task, examples, shapes
+
     for i, row in enumerate(c.config['rows']):
       at = f'rows/{i}'
       c.given(*(f'{at}/{name}' for name in ('task', 'predictions', 'prediction_texts')))
       c.given(f'{at}/examples_of_case', f'{at}/result/metrics/examples')
-      case = {**case_file(row['examples_of_case']), 'sequence_length': c.config['sequence_length']}
-      task, stage2 = run(c, row['task'], case)
-      examples = list(stage2.as_numpy_iterator())
-      converted = modality_processing.UnifiedIOFeatureConverter()(
-        stage2, evaluator_lengths(task, examples, c.config['sequence_length'])
-      )
-      shapes = {
-        name: list(spec.shape)
-        for name, spec in converted.element_spec.items()
-        if not name.startswith('stream/')
-      }
-      want = row['result']
       c.exact(f'{at}/raises', None, row['raises'])
-      c.exact(f'{at}/result/model_feature_shapes', shapes, want['model_feature_shapes'])
-      score = evaluation.TaskScore(task)
-      for example, text in zip(examples, row['prediction_texts'], strict=True):
-        example = {name: eval_batches._plain(value) for name, value in meta_of(example).items()}
-        output = evaluator.UnifiedIOOutput({'text': text})
-        score.add(prediction.Row(example=example, output=output, aux={}))
-      c.exact(f'{at}/result/n_targets', len(score.targets), want['n_targets'])
-      metrics = score.compute()
-      c.exact(f'{at}/result/eval_tasks', [row['task']] if metrics else [], want['eval_tasks'])
-      assert set(metrics) == set(want['metrics'])
-      for name, value in want['metrics'].items():
-        if name != 'examples':
-          compare.number(c, f'{at}/result/metrics/{name}', metrics[name], value)
+      compare_evaluation(c, at, row, *made(row['task'], row['examples_of_case']))
+
+
+def compare_evaluation(c, at, row, task, examples, shapes):
+  want = row['result']
+  c.exact(f'{at}/result/model_feature_shapes', shapes, want['model_feature_shapes'])
+  score = evaluation.TaskScore(task)
+  for example, text in zip(examples, row['prediction_texts'], strict=True):
+    example = {name: eval_batches._plain(value) for name, value in meta_of(example).items()}
+    output = evaluator.UnifiedIOOutput({'text': text})
+    score.add(prediction.Row(example=example, output=output, aux={}))
+  c.exact(f'{at}/result/n_targets', len(score.targets), want['n_targets'])
+  metrics = score.compute()
+  c.exact(f'{at}/result/eval_tasks', [row['task']] if metrics else [], want['eval_tasks'])
+  assert set(metrics) == set(want['metrics'])
+  for name, value in want['metrics'].items():
+    if name != 'examples':
+      compare.number(c, f'{at}/result/metrics/{name}', metrics[name], value)
 
 
 # ---- What is registered --------------------------------------------------------------------------
@@ -299,7 +304,7 @@ def test_all_tasks_and_mixtures_of_the_original_are_registered(path):
       at, task = f'tasks/{name}', seqio.TaskRegistry.get(name)
       c.given(f'{at}/build', f'{at}/stages')
       c.exact(f'{at}/source', SOURCES[type(task.source).__name__], want['source'])
-      c.exact(f'{at}/tfds_name', task.source.tfds_name, want['tfds_name'])
+      c.exact(f'{at}/tfds_name', task.source.name, want['tfds_name'])
       splits = task.source._given_splits
       if isinstance(want['splits'], str):  # a description: those of the dataset
         assert splits is None
@@ -375,9 +380,10 @@ def families_asked(monkeypatch):
 
   monkeypatch.setattr(prompts_lib, 'for_task', remember)
 
+  @functools.cache
   def asked(name):
     del pairs[:]
-    tasks_test.examples.__wrapped__(name, training=True)
+    tasks_test.examples.__wrapped__(name, training=False)
     return list(pairs)
 
   return asked

@@ -12,6 +12,7 @@ given; `--gin.visualize.lengths="{'image_input_samples': 200}"` changes some.
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 import copy
+import itertools
 import pathlib
 import sys
 from typing import Any
@@ -20,7 +21,6 @@ from absl import logging
 import gin
 import numpy as np
 import seqio
-import tensorflow as tf
 
 from t5x import bindings, gin_utils, preflight, stream, task_examples, text_table
 from t5x.bindings import UserError
@@ -31,7 +31,6 @@ from t5x.examples.unified_io.data import (
   vocabulary,
 )
 from t5x.examples.unified_io.scripts import dataset_cells, dataset_page
-from t5x.ordering import Order
 
 LENGTHS = {
   'text_inputs': 512, 'text_targets': 512, 'image_input_samples': 576,
@@ -39,7 +38,6 @@ LENGTHS = {
   'audio_history_input_samples': 128, 'num_frames': 4,
 }  # fmt: skip
 SEED = 42
-_MOST_ERRORS = 100  # without an example between them
 LEAD = (
   'Each row is one example after all preprocessing: patches in their places, masks, decoded '
   'tokens. Plots of sound: time to the right, pitch upwards, bright is loud.'
@@ -179,6 +177,10 @@ def facts_of(split: str, lengths: Mapping[str, Any], seed: int) -> dict[str, str
 
 
 # ---- Examples ------------------------------------------------------------------------------------
+class BadRecordError(Exception):
+  """A record that gives no example."""
+
+
 Example = tuple[dict[str, np.ndarray], dict[str, Any]] | Exception
 
 
@@ -199,7 +201,7 @@ def read(
     lengths: sequence lengths.
     seed: of order, augmentation and prompts: a run with this seed reads the same.
     shuffle: as in training.
-    num_examples: at most so many.
+    num_examples: at most so many, bad ones included.
 
   Raises:
     UserError: the task has no such split.
@@ -209,39 +211,37 @@ def read(
       f'{task.name} has no split {split}{bindings.near(split, task.splits)} It has '
       f'{", ".join(task.splits)}.'
     )
-  records = _records(task, split, seed, shuffle)
   converter = task.preprocessors[task_examples.converter_step(task)].feature_converter()
-  examples = task_examples.preprocess(task, records, lengths, seed=seed, trim=True)
 
-  @tf.autograph.experimental.do_not_convert
   def finish(example):
     made = converter.convert(example, lengths)
     fields = {k: v for k, v in made.items() if not k.startswith('stream/')}
-    return fields, {k: v for k, v in example.items() if k.startswith('meta/')}
+    meta = {k: v for k, v in example.items() if k.startswith('meta/')}
+    return {**fields, **meta, stream.POSITION: example[stream.POSITION]}
 
-  examples = examples.map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-  iterator = iter(task_examples.with_options(examples).as_numpy_iterator())
-  errors = 0
-  for _ in range(num_examples):
+  order = task_examples.order_of(task, split, seed, shuffle)
+  source = task_examples.TaskExamples(
+    task, split, order, lengths, finish, max_bad_share=1.0, epochs=1
+  )
+  yield from itertools.islice(_with_bad_ones(source.start(0, 1)), num_examples)
+
+
+def _with_bad_ones(examples: task_examples.Examples) -> Iterator[Example]:
+  """Examples, and an error for each record that was skipped before them."""
+  shown = 0
+  while True:
     try:
-      yield next(iterator)
-      errors = 0
-    except StopIteration:
-      return
-    except tf.errors.OpError as error:  # of one record; the next one may be read
-      errors += 1
+      made = next(examples, None)
+    except task_examples.BadDataError as error:
       yield error
-      if errors == _MOST_ERRORS:
-        return
-
-
-def _records(task: seqio.Task, split: str, seed: int, shuffle: bool) -> tf.data.Dataset:
-  """One epoch, in the order of a run."""
-  if isinstance(task.source, stream.RandomAccessSource):
-    order = Order(task.name, task.source.num_examples(split), seed, shuffle)
-    return stream.read_in_order(task.source, split, order, num_epochs=1)
-  records = task.source.get_dataset(split, shuffle=shuffle, seed=seed)
-  return records.enumerate().map(lambda i, record: {**record, stream.POSITION: i})
+      return
+    for record, fault in examples.skipped[shown:]:
+      yield BadRecordError(f'{record}: {fault}')
+    shown = len(examples.skipped)
+    if made is None:
+      return
+    meta = {k: v for k, v in made.fields.items() if k.startswith('meta/')}
+    yield {k: v for k, v in made.fields.items() if k not in meta}, meta
 
 
 def row_of(number: int, example: Example, masks: bool) -> dataset_page.Row:
@@ -252,9 +252,7 @@ def row_of(number: int, example: Example, masks: bool) -> dataset_page.Row:
     except Exception as error:
       logging.exception('Example %d cannot be shown.', number)
       example = error
-  told = str(getattr(example, 'message', example)).strip().splitlines()
-  error = f'{type(example).__name__}: {told[0] if told else ""}'
-  return dataset_page.Row(number=number, error=error)
+  return dataset_page.Row(number=number, error=f'{type(example).__name__}: {example}')
 
 
 if __name__ == '__main__':

@@ -250,7 +250,9 @@ def test_a_bad_example_is_shown_as_such_and_the_others_stay(tmp_path):
   seqio.TaskRegistry.remove('broken')
   page = (tmp_path / 'broken.html').read_text()
   assert page.count('<tr><td class="number">') == 2
-  assert re.search(r'<tr class="bad"><td class="number">1</td><td[^>]*>InvalidArgumentError', page)
+  assert re.search(
+    r'<tr class="bad"><td class="number">1</td><td[^>]*>BadRecordError: a record', page
+  )
   assert '2 examples, 1 bad' in (tmp_path / 'index.html').read_text()
 
 
