@@ -49,6 +49,24 @@ RECORDS = {
   },
 }  # fmt: skip
 TASKS = sorted(seqio.TaskRegistry.names())
+# Released task -> its dataset and its metrics.
+RELEASED = {
+  'refcoco_unc': ('ref_coco/refcoco_unc:1.0.0', ['ref_exp_metric']),
+  'refcocog_google': ('ref_coco/refcocog_google:1.0.0', ['ref_exp_metric']),
+  'refcoco_plus_unc': ('ref_coco/refcocoplus_unc:1.0.0', ['ref_exp_metric']),
+  'image_generation_coco_2017': ('coco_all:1.0.1', []),
+  'image_caption_coco_2017': ('coco_all:1.0.1', ['cider_metric', 'bleu_metric']),
+  'image_inpainting_coco': ('coco_all:1.0.1', []),
+  'vqa_coco_2017': ('coco_all:1.0.1', ['vqa_metric']),
+  'box_classification_coco_2017': ('coco_all:1.0.1', ['exact_match']),
+  **{
+    f'flan2_{kind}': (f'flan2_{kind}:1.0.0', [])
+    for kind in ('flan2021', 't0', 'niv2', 'cot', 'dialog')
+  },
+  'dolly': ('dolly:1.0.0', []),
+  'alpaca': ('alpaca:1.0.0', []),
+}
+HELD_OUT = {'dolly': 1000, 'alpaca': 2000}  # rows of the validation split; 2000 of flan2, too
 TEXT_ALONE = ('flan2', 'dolly', 'alpaca')
 
 
@@ -77,6 +95,31 @@ def examples(name, training):
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch, tmp_path):
   monkeypatch.setattr(config, 'MULTITASK_TFDS_DATA_DIR', str(tmp_path))
+
+
+@pytest.mark.parametrize('name', RELEASED)
+def test_released_task_reads_its_dataset_and_has_its_metrics(name):
+  task, (dataset, metrics) = seqio.TaskRegistry.get(name), RELEASED[name]
+  assert task.source.name == dataset
+  assert [metric.__name__ for metric in task.metric_fns] == metrics
+  if dataset_of(task) in TEXT_ALONE:
+    rows = HELD_OUT.get(name, 2000)
+    assert task.source.splits == ('train', 'validation')
+    assert task.source._tfds_split('train') == f'train[{rows}:]'
+    assert task.source._tfds_split('validation') == f'train[:{rows}]'
+
+
+def test_released_mixtures_have_their_tasks_and_rates():
+  rates = {
+    name: {task.name: mixture.get_rate(task) for task in mixture.tasks}
+    for name in ('refexp', 'flan2')
+    for mixture in [seqio.MixtureRegistry.get(name)]
+  }
+  assert rates['refexp'] == dict.fromkeys(['refcoco_unc', 'refcocog_google', 'refcoco_plus_unc'], 1)
+  assert rates['flan2'] == {
+    'flan2_flan2021': 0.4, 'flan2_t0': 0.32, 'flan2_niv2': 0.2, 'flan2_cot': 0.05,
+    'flan2_dialog': 0.03,
+  }  # fmt: skip
 
 
 @pytest.mark.parametrize('training', [True, False])

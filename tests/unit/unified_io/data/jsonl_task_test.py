@@ -80,7 +80,7 @@ def test_a_text_is_asked_as_it_stands_and_the_first_answer_expected_in_evaluatio
 
 def test_a_family_gives_its_prompts(tmp_path):
   path = write(tmp_path, [qa(i, task='VQA_short_prompt') for i in range(8)])
-  known = prompt_dict.load()['VQA_short_prompt']
+  known = prompt_dict.load().families['VQA_short_prompt']
   prompts = [p for kind in known.values() for p in kind]
   asked = [said for said, _ in texts(path)]
   for i, said in enumerate(asked):
