@@ -217,3 +217,10 @@ def test_loss_settings_reach_the_loss(module, params, tiny_batch):
   summed, shared, smoothed = compiled(params)
   np.testing.assert_allclose(shared, summed / 4, rtol=1e-6)
   assert abs(smoothed - summed) > 0.1
+
+
+def test_the_most_probable_id_is_the_first_of_the_highest():
+  logits = np.array(
+    [[1.0, 3.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0], [-3.0, -2.0, -1.0, -1e9]], np.float32
+  )
+  np.testing.assert_array_equal(models._most_probable(logits), [1, 0, 2])

@@ -113,4 +113,4 @@ class Embed(nn.Module):
 
   def logits(self, x: Float[Array, '... D']) -> Float[Array, '... V']:
     """x . table / sqrt(D), in float32 over all rows, those that only fill the table included."""
-    return product(x.astype(jnp.float32), self.embedding.T) / math.sqrt(self.features)
+    return product(x.astype(jnp.float32) / math.sqrt(self.features), self.embedding.T)
