@@ -25,7 +25,8 @@ th { color: #56657a; font-weight: 600; } th:first-child, td:first-child { text-a
 .truth { border-color: #1a9850; } .guess { border-color: #d7301f; border-style: dashed; }
 dl { margin: 8px 0 0; } dt { color: #56657a; font-size: 13px; }
 dd { margin: 0 0 2px; } .right { color: #1a7f42; } .wrong { color: #b3261e; }
-.key { display: inline-block; width: 14px; height: 10px; border: 3px solid; margin: 0 4px 0 12px; }
+.key { display: inline-block; width: 14px; height: 10px; border-width: 3px; border-style: solid;
+  margin: 0 4px 0 12px; } .key.guess { border-style: dashed; }
 """
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+import re
 import shutil
 from typing import Any
 
@@ -22,6 +23,7 @@ from t5x.examples.unified_io.scripts import quickstart_page as pages
 REFEXP, VQA = 'refcoco_unc', 'vqa_coco_2017'
 CAPTION, CLASSES = 'image_caption_coco_2017', 'box_classification_coco_2017'
 NUM_SCENES = 20
+BINS = config.NUM_DETECTION_BINS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -292,12 +294,11 @@ def answer(result: Result, row: int, size: tuple[int, int], *, scored: bool) -> 
       'true_box': unpadded(true_boxes(result)[row], size),
       'predicted_box': unpadded(guess[0], size) if guess else None,
     }
-    truth, said = (box_words(text) for text in (truth, said))
   if scored and result.task != CAPTION:
     right = max(result.score(result.predictions, [row]).values()) > 0.5
   return pages.Answer(
-    task=result.task, question=result.questions[row], truth=truth, prediction=said, right=right,
-    **boxes,
+    task=result.task, question=box_words(result.questions[row]), truth=box_words(truth),
+    prediction=box_words(said), right=right, **boxes,
   )  # fmt: skip
 
 
@@ -309,9 +310,9 @@ def unpadded(box: Sequence[float], size: tuple[int, int]) -> list[float]:
 
 
 def box_words(text: str) -> str:
-  """Location pieces as per cent of the picture, for people."""
-  boxes = UnifiedIOOutput({'text': text}).boxes
-  return '; '.join(' '.join(f'{100 * v:.0f}' for v in box) for box in boxes) or text
+  """Location pieces as per cent of the picture, for people; other words stay."""
+  per_cent = lambda piece: f'{(int(piece[1]) - config.VOCAB_START) * 100 / BINS:.0f}'
+  return re.sub(r'<extra_id_(\d+)>', per_cent, text)
 
 
 def photograph_cards(out: pathlib.Path) -> list[pages.Card]:
@@ -333,7 +334,7 @@ def draw_losses(log: pathlib.Path, target: pathlib.Path) -> bytes:
   axes = drawing.subplots()
   for name, points in curves.items():
     axes.plot(*zip(*points, strict=True), label=name, marker='' if len(points) > 20 else 'o')
-  axes.set(xlabel='step', ylabel='loss', ylim=(0, None))
+  axes.set(xlabel='step', ylabel='loss', yscale='log')
   axes.grid(alpha=0.3)
   axes.legend(frameon=False)
   drawing.savefig(target, dpi=120)
