@@ -44,12 +44,12 @@ def fresh_gin(monkeypatch, tmp_path):
   gin.clear_config()
 
 
-def command(monkeypatch, *args):
+def command(monkeypatch, *args, positional=()):
   """What a script that ends with `gin_utils.run(train)` does; returns its exit status."""
   monkeypatch.setattr(sys, 'argv', ['train.py', *args])
   gin_utils._define_flags()
   with flagsaver.flagsaver(), pytest.raises(SystemExit) as exit_:
-    gin_utils.run(gin_stub.train)
+    gin_utils.run(gin_stub.train, positional)
   return exit_.value.code
 
 
@@ -71,6 +71,27 @@ def test_a_gin_argument_is_split_at_its_first_equals_sign_and_others_are_left_al
 def test_a_gin_argument_without_a_value_is_refused_by_its_name():
   with pytest.raises(UserError, match=r'--gin\.STEPS has no value'):
     gin_utils.rewrite_gin_args(['--gin.STEPS'])
+
+
+def test_words_without_dashes_set_the_macros_that_a_script_gives_them_to(monkeypatch, tmp_path):
+  macros = ('CHECKPOINT_PATH', 'MODEL_DIR')
+  assert not command(monkeypatch, 'here', 'there', '--gin_file=run.gin', positional=macros)
+  assert gin_stub.calls[0]['model_dir'] == str(tmp_path / 'there')
+  assert gin_stub.calls[0]['config'].path == str(tmp_path / 'here')
+
+
+@pytest.mark.parametrize(
+  ('words', 'sentence'),
+  [
+    ((), 'give CHECKPOINT_PATH and MODEL_DIR as words without dashes, in this order.'),
+    (('a',), 'give MODEL_DIR as words'),
+    (('a', 'b', 'c'), 'c is no option'),
+  ],
+)
+def test_too_few_or_too_many_words_are_refused(words, sentence, monkeypatch, capsys):
+  macros = ('CHECKPOINT_PATH', 'MODEL_DIR')
+  assert command(monkeypatch, *words, '--gin_file=run.gin', positional=macros) == 2
+  assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('kept', ['gs://bucket/a', 's3://b/a', '/a/b', None, [], 3])
