@@ -147,17 +147,18 @@ class EncoderDecoderModel(_ModuleModel):
       normalize_by_len: divide scores of options by the number of ids of all options of the batch.
 
     Returns:
-      The ids [B, L], 0 after EOS, and a dict. Written: `text-tokens` [B, length] and `text-scores`
-      [B], the log-probability up to and including EOS; with all decodes these are [B, num_decodes,
-      length] and [B, num_decodes], beside `text-logprobs` [B, num_decodes, length]. Chosen:
-      `text-tokens` [B, L], `scores` [B], `all_scores` [B, N] (negative log-probabilities, an option
-      that is not there has 1e9 more) and `choice_ix` [B].
+      The ids [B, L], 0 after EOS, and a dict. Written: `<modality>-tokens` [B, length], what else
+      its embedder reads in the ids, and `<modality>-scores` [B], the log-probability up to and
+      including EOS; with all decodes all of them [B, num_decodes, ...], and with them
+      `<modality>-logprobs` [B, num_decodes, length]. Chosen: `text-tokens` [B, L], `scores` [B],
+      `all_scores` [B, N] (negative log-probabilities, an option that is not there has 1e9 more) and
+      `choice_ix` [B].
 
     Raises:
-      ValueError: for a modality that cannot be written.
+      ValueError: for a modality that the network does not write, or options of one that is no text.
     """
-    if modality != 'text':
-      raise ValueError(f"modality is {modality!r}; this model writes 'text'")
+    if 'choices' in batch and modality != 'text':
+      raise ValueError(f'the batch has choices, which are texts; modality is {modality!r}')
     encoded = self._apply(params, batch, pack_inputs=pack_inputs, method='encode')
     if 'choices' in batch:
       return self._choose(params, encoded, batch['choices'], max_options, normalize_by_len)
@@ -177,8 +178,17 @@ class EncoderDecoderModel(_ModuleModel):
     decoded = state.best_last(decoded, num_decodes)
     best = decoded.tokens[:, -1]
     if return_all_decodes:
-      return best, {f'{modality}-{name}': x for name, x in decoded._asdict().items()}
-    return best, {f'{modality}-tokens': best, f'{modality}-scores': decoded.scores[:, -1]}
+      said = self._read(params, decoded.tokens, modality)
+      said |= {'scores': decoded.scores, 'logprobs': decoded.logprobs}
+    else:
+      said = self._read(params, best, modality) | {'scores': decoded.scores[:, -1]}
+    return best, {f'{modality}-{name}': x for name, x in said.items()}
+
+  def _read(self, params: PyTree, ids: Array, modality: str) -> dict[str, Array]:
+    """What ids [..., L] say, with the same leading axes."""
+    flat = ids.reshape(-1, ids.shape[-1])
+    read = self._apply(params, flat, target=modality, method='read')
+    return {name: x.reshape(*ids.shape[:-1], *x.shape[1:]) for name, x in read.items()}
 
   def score_batch(self, params: PyTree, batch: Batch) -> Array:
     """Log-probability of each example's valid target tokens, all modalities together, [B]."""

@@ -58,8 +58,8 @@ class NetworkOutput(struct.PyTreeNode):
 
 
 def _ordered(specs: Mapping[str, ModalitySpec], order: tuple[str, ...]) -> list[str]:
-  """Names in the released models' order, then modalities of others."""
-  return [n for n in order if n in specs] + [n for n in specs if n not in order]
+  """Names in the released models' order, then modalities of others by name."""
+  return [n for n in order if n in specs] + sorted(n for n in specs if n not in order)
 
 
 class Transformer(nn.Module):
@@ -174,6 +174,11 @@ class Transformer(nn.Module):
     x, rotary = embedder.step(ids, cache.index)
     hidden, cache = self.decoder.step(x, rotary, cache, embedder.cells())
     return embedder.logits(hidden)[:, 0], cache
+
+  def read(self, ids: Int[Array, 'B L'], *, target: str) -> dict[str, Array]:
+    """What decoded ids of a target say, as its embedder reads them; the batch comes first."""
+    self._check_target(target)
+    return self.target_embedders[target].read(ids)
 
   def input_parts(
     self, batch: Batch, *, deterministic: bool = True

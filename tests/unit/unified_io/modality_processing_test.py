@@ -180,6 +180,8 @@ def test_a_modality_of_another_project_needs_no_change_here(monkeypatch):
   monkeypatch.setattr(features, '_INPUTS', dict(features._INPUTS))
   features.register_input('number', NumberSpec, NumberInput)
   bind(inputs=('text', 'number'))
+  with pytest.raises(ValueError, match="modality 'text' exists already"):
+    features.register_input('text', NumberSpec, NumberInput)
   assert mp.OUTPUT_FEATURES()['inputs/number/value'].rank == 0
   batch = mp.UnifiedIOFeatureConverter()(stage2(number=tf.constant(1.5)), LENGTHS)
   assert float(next(iter(batch))['inputs/number/value']) == 3.0

@@ -200,8 +200,10 @@ def test_scoring_in_groups_and_dividing_by_all_ids_changes_no_choice(predict, ti
 
 
 def test_modality_that_cannot_be_written_is_refused(model, params, tiny_batch):
-  with pytest.raises(ValueError, match="modality is 'video'; this model writes 'text'"):
+  with pytest.raises(ValueError, match=r"unknown target 'video'; this network has \['text'\]"):
     model.predict_batch_with_aux(params, tiny_batch, modality='video')
+  with pytest.raises(ValueError, match="choices, which are texts; modality is 'video'"):
+    model.predict_batch_with_aux(params, {**tiny_batch, 'choices': OPTIONS}, modality='video')
 
 
 def test_batch_of_other_inputs_is_refused(model, params, tiny_batch):

@@ -79,6 +79,10 @@ class TargetEmbedder(nn.Module):
     """Scores of the next token."""
     return self.table.logits(hidden)
 
+  def read(self, ids: Int[Array, 'B L']) -> dict[str, Array]:
+    """What decoded ids say: `tokens` as batches bring them, and whatever is made of them."""
+    return {'tokens': ids}
+
 
 class TextTarget(TargetEmbedder):
   """Text; several answers in a row start anew from id 0 and do not see each other."""
@@ -130,6 +134,10 @@ class DenseTarget(TargetEmbedder):
   def cells(self) -> Int[np.ndarray, 'S 2'] | None:
     grid = self.spec.grid
     return masks.grid_cells(grid.rows, grid.cols) if self.config.pattern_masks else None
+
+  def read(self, ids: Int[Array, 'B L']) -> dict[str, Array]:
+    # PARITY: the ids 0 and 1, which are no codes, become negative ones.
+    return {'tokens': ids - constants.FIRST_CODE_ID}
 
   def _tokenize(self, pixels: Array) -> Int[Array, 'B L']:
     if self.tokenizer is None:

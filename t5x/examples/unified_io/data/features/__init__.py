@@ -57,13 +57,26 @@ _TARGETS: dict[str, tuple[MakeSpec, type[Features]]] = _released(
 
 
 def register_input(name: str, make_spec: MakeSpec, features: type[Features]) -> None:
-  """Adds an input modality, behind those that exist."""
-  _INPUTS[name] = make_spec, features
+  """Adds an input modality, behind those that exist.
+
+  Raises:
+    ValueError: if the name is taken by another one.
+  """
+  _register(_INPUTS, name, (make_spec, features))
 
 
 def register_target(name: str, make_spec: MakeSpec, features: type[Features]) -> None:
-  """Adds a target modality, behind those that exist."""
-  _TARGETS[name] = make_spec, features
+  """Adds a target modality, behind those that exist.
+
+  Raises:
+    ValueError: if the name is taken by another one.
+  """
+  _register(_TARGETS, name, (make_spec, features))
+
+
+def _register(table, name, entry):
+  if table.setdefault(name, entry) != entry:
+    raise ValueError(f'modality {name!r} exists already; give yours another name')
 
 
 def input_specs() -> dict[str, Spec]:
