@@ -37,7 +37,7 @@ TF_LANE = [
 ]
 
 EXTRAS = {
-  'data': ['pycocotools>=2.0.11', 'scikit-image>=0.26', 'av>=14', 'pyarrow>=20', 'datasets>=4'],
+  'data': ['pycocotools>=2.0.11', 'scikit-image>=0.26', 'av>=17', 'pyarrow>=20', 'datasets>=4'],
   'data-beam': ['apache-beam>=2.77', 'google-crc32c'],
   'eval': ['pycocoevalcap>=1.2', 'sacrebleu>=2.6', 'rouge-score>=0.1.2', 'scikit-learn'],
   'demo': ['gradio>=6,<7', 'jupyter', 'nbclient', 'ipykernel'],

@@ -19,17 +19,26 @@ UIO = 't5x/examples/unified_io/t5_1_1'
 ENTRY_POINTS = {'train': train.train, 'eval': eval.evaluate, 'infer': infer.infer}
 
 
-def of_readme() -> dict[str, list[str]]:
-  """'train', 'eval', 'infer' -> arguments of that command in the README."""
+def lines_of_readme() -> list[list[str]]:
+  """The words of each command of the README."""
   text = (ROOT / 'README.md').read_text(encoding='utf-8')
   blocks = re.findall(r'```sh\n(.*?)```', text, re.DOTALL)
-  words = [shlex.split(block.replace('\\\n', ' ')) for block in blocks]
+  return [shlex.split(block.replace('\\\n', ' ')) for block in blocks]
+
+
+def of_readme() -> dict[str, list[str]]:
+  """'train', 'eval', 'infer' -> arguments of that command in the README, on registered tasks."""
   return {
     name: line[2:]
     for name in ENTRY_POINTS
-    for line in words
-    if line[:2] == ['python3', f't5x/{name}.py']
+    for line in lines_of_readme()
+    if line[:2] == ['python3', f't5x/{name}.py'] and not on_own_data(line)
   }
+
+
+def on_own_data(line: Sequence[str]) -> bool:
+  """Whether a command is about a file of the user's own."""
+  return any(word.startswith('--gin.DATA=') for word in line)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, name: str, *args: str) -> int:

@@ -39,6 +39,15 @@ def test_a_command_of_the_readme_parses_from_any_folder(
   assert "config.model_config.size = 'large'" in printed
 
 
+def test_the_command_on_own_data_parses(monkeypatch, tmp_path, capsys):
+  args = next(filter(commands.on_own_data, commands.lines_of_readme()))
+  rows = (f'{{"text": "{n} and one?", "target": "{n + 1}"}}\n' for n in range(40))
+  (tmp_path / 'my.jsonl').write_text(''.join(rows))
+  monkeypatch.chdir(tmp_path)
+  assert commands.call(monkeypatch, 'train', *args[2:], '--dry_run') == 0
+  assert "config.model_config.size = 'tiny'" in capsys.readouterr().out
+
+
 def test_a_dry_run_writes_nothing(monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   args = [a.replace('/path/to/output', 'output') for a in COMMANDS['eval']]

@@ -33,10 +33,11 @@ TEXT_ROW = {
 
 
 def documented():
-  """The commands of docs/data.md that run one of the scripts here."""
+  """The commands of the README and of docs/data.md that run one of the scripts here."""
   text = (commands.ROOT / 'docs' / 'data.md').read_text(encoding='utf-8')
   blocks = re.findall(r'```sh\n(.*?)```', text, re.DOTALL)
   lines = [shlex.split(block.replace('\\\n', ' ')) for block in blocks]
+  lines += commands.lines_of_readme()
   return [line[1:] for line in lines if 'dataset_visualize' in str(line) or 'import_' in str(line)]
 
 
