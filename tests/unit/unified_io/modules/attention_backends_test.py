@@ -143,12 +143,12 @@ def calls(monkeypatch):
 @pytest.mark.parametrize(
   ('device', 'backend', 'dtype', 'length', 'want'),
   [
-    ('cudnn', 'auto', 'bfloat16', 130, ['cudnn']),
-    ('cudnn', 'auto', 'bfloat16', 126, []),  # too short to be worth it
-    ('cudnn', 'auto', 'float32', 130, []),
-    ('cudnn', 'xla', 'bfloat16', 130, []),
-    ('splash', 'auto', 'float32', 130, ['splash']),
-    ('xla', 'auto', 'bfloat16', 130, []),
+    ('cudnn', 'auto', 'bfloat16', 182, ['cudnn']),
+    ('cudnn', 'auto', 'bfloat16', 180, []),  # too short to be worth it
+    ('cudnn', 'auto', 'float32', 182, []),
+    ('cudnn', 'xla', 'bfloat16', 182, []),
+    ('splash', 'auto', 'float32', 182, ['splash']),
+    ('xla', 'auto', 'bfloat16', 182, []),
     ('xla', 'splash', 'float32', 3, ['splash']),
   ],
 )
