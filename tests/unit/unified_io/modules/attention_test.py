@@ -51,6 +51,31 @@ def test_the_divisor_is_rounded_to_the_dtype_of_the_computation():
   assert attention.rounded_sqrt(128, 'float32') == pytest.approx(11.313708, abs=1e-6)
 
 
+def _rounded(x):
+  return np.asarray(x).astype(jnp.bfloat16).astype(np.float64)
+
+
+def _bfloat16_attention(q, k, v, divisor, *, round_weights=True, round_queries=False):
+  """In float64 but for what is rounded to bfloat16."""
+  q = _rounded(q / divisor) if round_queries else q / divisor
+  scores = np.exp(np.einsum('bqnh,bknh->bnqk', q, k))
+  weights = scores / scores.sum(-1, keepdims=True)
+  return _rounded(np.einsum('bnqk,bknh->bqnh', _rounded(weights) if round_weights else weights, v))
+
+
+def test_bfloat16_attention_rounds_the_root_the_weights_and_the_result_and_nothing_else():
+  width, rng = 128, np.random.default_rng(0)
+  qkv = [_rounded(2 * rng.standard_normal((2, n, 2, width))) for n in (8, 24, 24)]
+  divisor = attention.rounded_sqrt(width, 'bfloat16')
+  arrays = (jnp.asarray(x, jnp.bfloat16) for x in qkv)
+  got = _rounded(attention.attend(*arrays, attention.Pattern(), divisor=divisor))
+  same = lambda *args, **options: np.mean(got == _bfloat16_attention(*qkv, *args, **options))
+  assert same(divisor) > 0.99
+  assert same(width**0.5) < 0.97
+  assert same(divisor, round_weights=False) < 0.97
+  assert same(divisor, round_queries=True) < 0.97
+
+
 def test_an_unknown_backend_is_refused_with_the_known_ones():
   with pytest.raises(ValueError, match=r"attention is 'xlaa'; it must be one of .*'xla'"):
     config.model_config('tiny', attention='xlaa')

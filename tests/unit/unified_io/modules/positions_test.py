@@ -37,6 +37,18 @@ def test_rotation_turns_adjacent_features():
   assert positions.rotate(x, None) is x
 
 
+def test_rotary_rows_are_rounded_to_the_dtype_and_turn_in_float32():
+  table = positions.rotary_1d(9, 4)
+  rows = positions.lookup(table, jnp.asarray([[7]]), 'bfloat16')
+  assert rows.dtype == jnp.bfloat16
+  x = jnp.asarray([1.0, 2.0, 3.0, 5.0], jnp.bfloat16).reshape(1, 1, 1, 4)
+  got = positions.rotate(x, positions.Rotation.from_rows(rows))
+  assert got.dtype == jnp.bfloat16
+  cos0, sin0, cos1, sin1 = table[7].astype(jnp.bfloat16).astype(np.float32)
+  want = [cos0 - 2 * sin0, 2 * cos0 + sin0, 3 * cos1 - 5 * sin1, 5 * cos1 + 3 * sin1]
+  np.testing.assert_array_equal(got[0, 0, 0], np.asarray(want).astype(jnp.bfloat16))
+
+
 def test_ids_outside_a_table_take_its_ends():
   table = positions.rotary_1d(4, 4)
   got = positions.lookup(table, jnp.asarray([[-3, 0, 3, 99]]), 'float32')[0]
