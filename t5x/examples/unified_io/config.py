@@ -24,6 +24,7 @@ NUM_DETECTION_BINS = 1_000
 NUM_EXTRA_IDS = NUM_SENTINELS + NUM_DETECTION_BINS
 VOCAB_START = NUM_SENTINELS  # <extra_id_200> is location bin 0
 PAD_ID, EOS_ID, UNK_ID = 0, 1, 2
+OUTSIDE_ID = -1  # stands for a code that is none: it embeds to zero and counts in no loss
 MASK_CODE_ID = 1  # stands for a code that is to be restored (`ModelConfig.unk_mask_token`)
 FIRST_CODE_ID = 2  # PARITY: of image and audio codes; 0 starts a sequence, 1 masks a token
 

@@ -46,20 +46,30 @@ class Feature:
   Attributes:
     dtype: of its numbers.
     rank: number of axes.
-    sizes: of the axes where they are known, None where they vary; () where all vary.
+    sizes: of the axes where they are known; a word for a size that varies but is the same for all
+      fields with that word, None for one that varies freely; () where all do.
   """
 
   dtype: str
   rank: int
-  sizes: tuple[int | None, ...] = ()
+  sizes: tuple[int | str | None, ...] = ()
 
   @property
-  def shape(self) -> tuple[int | None, ...]:
-    """The size of each axis, None where it varies."""
+  def shape(self) -> tuple[int | str | None, ...]:
+    """The size of each axis, a word or None where it varies."""
     return self.sizes or (None,) * self.rank
 
 
 _INT1, _INT2 = Feature(dtype='int32', rank=1), Feature(dtype='int32', rank=2)
+_TOKENS = Feature(dtype='int32', rank=1, sizes=('length',))
+
+
+def _patch_fields(patch_dim: int, places: tuple[str, ...]) -> Mapping[str, Feature]:
+  """Patches as the network reads them, and each one's mask and cell."""
+  rank = len(places)
+  per_patch = Feature(dtype='int32', rank=rank, sizes=places)
+  values = Feature(dtype='float32', rank=rank + 1, sizes=(*places, patch_dim))
+  return {'input': values, 'mask': per_patch, 'pos_ids': per_patch}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +100,7 @@ class TextInputSpec(ModalitySpec):
 
   @property
   def model(self):
-    return {'tokens': _INT1, 'pos_ids': _INT1, 'mask': _INT1}
+    return dict.fromkeys(('tokens', 'pos_ids', 'mask'), _TOKENS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,8 +124,7 @@ class PatchInputSpec(ModalitySpec):
 
   @property
   def model(self):
-    sizes = (None, self.patch_dim)
-    return {**self.stage2, 'input': Feature(dtype='float32', rank=2, sizes=sizes)}
+    return _patch_fields(self.patch_dim, ('patches',))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -137,8 +146,7 @@ class HistoryInputSpec(ModalitySpec):
 
   @property
   def model(self):
-    sizes = (None, None, self.patch_dim)
-    return {**self.stage2, 'input': Feature(dtype='float32', rank=3, sizes=sizes)}
+    return _patch_fields(self.patch_dim, ('frames', 'patches'))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +161,7 @@ class TextTargetSpec(ModalitySpec):
   @property
   def model(self):
     names = ('inputs', 'targets', 'mask', 'pos_ids', 'segment_ids')
-    return dict.fromkeys(names, _INT1)
+    return dict.fromkeys(names, _TOKENS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

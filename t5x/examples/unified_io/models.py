@@ -88,7 +88,8 @@ class EncoderDecoderModel(_ModuleModel):
     Returns:
       The loss, and metrics: `loss` and, of every modality m, `m/loss`, `m/cross_ent_loss`,
       `m/z_loss`, `m/accuracy`, `m/nonpadding_fraction`, `m/outside_vocabulary` (the share of ids
-      that the token table lacks: more than 0 means another tokenizer); and `packing/...`.
+      that the token table lacks: more than 0 means another tokenizer; such ids count in no loss);
+      and `packing/...`.
     """
     output = self._apply(
       params,
@@ -101,8 +102,9 @@ class EncoderDecoderModel(_ModuleModel):
     )
     total, metrics = jnp.float32(0.0), {}
     for name, target in output.targets.items():
+      known = _known(target)
       parts = losses.weighted_cross_entropy(
-        target.logits, target.tokens, target.loss_mask, **self._loss_settings
+        known.logits, known.tokens, known.loss_mask, **self._loss_settings
       )
       total += parts.loss
       metrics |= {f'{name}/{kind}': metric for kind, metric in _report(target, parts).items()}
@@ -262,8 +264,22 @@ class TargetTokenizers(_ModuleModel):
     return next(iter(codes.values())), codes
 
 
+def _unknown(target: network.TargetOutput) -> Array:
+  """Where a token has no logit, [B, L]."""
+  return (target.tokens < 0) | (target.tokens >= target.logits.shape[-1])
+
+
+def _known(target: network.TargetOutput) -> network.TargetOutput:
+  """The same without unknown tokens, whose loss would be no number."""
+  unknown = _unknown(target)
+  return target.replace(
+    tokens=jnp.where(unknown, 0, target.tokens), loss_mask=jnp.where(unknown, 0, target.loss_mask)
+  )
+
+
 def _token_losses(target: network.TargetOutput) -> Array:
   """Negative log-probability of each valid token [B, L], 0 elsewhere."""
+  target = _known(target)
   nll, _ = losses.cross_entropy_with_logits(target.logits, target.tokens)
   return jnp.where(target.loss_mask != 0, nll, 0.0)
 
@@ -282,14 +298,13 @@ def _most_probable(logits: Array) -> Array:
 def _report(target: network.TargetOutput, parts: losses.LossParts) -> dict[str, Mean]:
   valid = target.loss_mask != 0
   right = _most_probable(target.logits) == target.tokens
-  unknown = (target.tokens < 0) | (target.tokens >= target.logits.shape[-1])
   return {
     'loss': Mean.of(parts.loss),
     'cross_ent_loss': Mean.of(parts.loss - parts.z_loss),
     'z_loss': Mean.of(parts.z_loss),
     'accuracy': Mean.of(right, valid),
     'nonpadding_fraction': Mean.of(valid),
-    'outside_vocabulary': Mean.of(unknown, valid),
+    'outside_vocabulary': Mean.of(_unknown(target), valid),
   }
 
 

@@ -47,6 +47,7 @@ class Targets:
       sure = case.outputs[f'code_margin/{name}'] > case.config['tolerance']['indices_margin']
       sure &= case.inputs[f'targets/{name}/mask'] != 0
       case.equal(f'default/targets/{name}', parts[name].tokens, want, mask=sure)
+      del self.batch[f'targets/{name}/{name}']
       self.batch[f'targets/{name}/tokens'] = jnp.asarray(want) - 2
     self.module = whole.clone(targets={**whole.targets, **self.dense})
 

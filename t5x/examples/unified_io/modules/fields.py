@@ -39,20 +39,26 @@ def take(batch: Batch, side: str, spec: ModalitySpec) -> Fields:
   prefix = f'{side}/{spec.name}'
   start = f'{prefix}/'
   found = {k.removeprefix(start): v for k, v in batch.items() if k.startswith(start)}
+  sizes: dict[str, tuple[int, str]] = {}  # of axes that vary together, and a field that has it
   for name, array in found.items():
     if name not in spec.model:
       near = difflib.get_close_matches(name, spec.model) or list(spec.model)
       raise ValueError(f'{prefix} has no field {name!r}; did you mean one of {near}?')
     _check(f'{start}{name}', array, spec.model[name])
+    for word, size in zip(spec.model[name].shape, array.shape[1:], strict=True):
+      other, of = sizes.setdefault(word, (size, name)) if isinstance(word, str) else (size, name)
+      if other != size:
+        raise ValueError(f'the {word} of {start}{name} is {size}, but that of {start}{of} {other}')
   return Fields(prefix, found)
 
 
 def _check(name: str, array: Array, wanted: Feature) -> None:
-  """Refuses another kind of number, rank or size than the spec says."""
+  """Refuses another kind of number, rank or known size than the spec says."""
   kinds = 'biu' if np.issubdtype(wanted.dtype, np.integer) else 'f'
   sizes = array.shape[1:]
   fits = len(sizes) == wanted.rank and all(
-    want is None or size == want for size, want in zip(sizes, wanted.shape, strict=True)
+    not isinstance(want, int) or size == want
+    for size, want in zip(sizes, wanted.shape, strict=True)
   )
   # jax's own short floats are of numpy's kind 'V'
   if fits and (array.dtype.kind in kinds or (kinds == 'f' and array.dtype.kind == 'V')):

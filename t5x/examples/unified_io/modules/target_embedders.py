@@ -11,7 +11,6 @@ import difflib
 from typing import Any
 
 import flax.linen as nn
-import jax
 from jax.nn import initializers
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -113,7 +112,8 @@ class DenseTarget(TargetEmbedder):
 
   def __call__(self, fields: Fields) -> sequences.TargetSequence:
     codes = fields['tokens'] if self.spec.use_codes else self._tokenize(fields[self.spec.name])
-    tokens = jax.lax.stop_gradient(codes) + constants.FIRST_CODE_ID
+    # Else a negative code would be a start or a mask; one that is too large the table lacks.
+    tokens = jnp.where(codes < 0, constants.OUTSIDE_ID, codes + constants.FIRST_CODE_ID)
     mask = fields.get('mask', jnp.ones(tokens.shape, jnp.int32))
     task_mask = fields.get('task_mask', jnp.zeros(tokens.shape, jnp.int32))
     inputs, masked = decoder_inputs(tokens, task_mask, self.config)
@@ -146,6 +146,19 @@ class DenseTarget(TargetEmbedder):
         'give codes (a spec with use_codes=True)'
       )
     codes = self.tokenizer.encode(pixels)
+    if codes.shape[1] != self.spec.grid.count:
+      raise ValueError(
+        f'the tokenizer of {self.spec.name!r} makes {codes.shape[1]} codes and the grid of the '
+        f'spec has {self.spec.grid.count}; a code must stand for as many pixels in both (here '
+        f'{self.spec.grid.patch} wide)'
+      )
+    codebook, ids = self.tokenizer.config.codebook_size, self.table.vocab_size
+    if codebook + constants.FIRST_CODE_ID > ids:
+      raise ValueError(
+        f'the tokenizer of {self.spec.name!r} has {codebook} codes, which with the start and the '
+        f'mask need {codebook + constants.FIRST_CODE_ID} ids; the network has {ids} '
+        f'(ModelConfig.{self.spec.name}_vocab_size)'
+      )
     if self.is_initializing():
       self.tokenizer.decode(codes)  # so that its parameters exist, too
     return codes
