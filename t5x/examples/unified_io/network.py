@@ -28,13 +28,8 @@ from t5x.examples.unified_io.modules import (
   sequences,
   target_embedders,
 )
-from t5x.examples.unified_io.modules.transformer import (
-  CACHE_BATCH_AXIS,
-  Cache,
-  Decoder,
-  Encoded,
-  Encoder,
-)
+from t5x.examples.unified_io.modules.contexts import CACHE_BATCH_AXIS, Cache, Encoded
+from t5x.examples.unified_io.modules.transformer import Decoder, Encoder
 
 __all__ = (
   'CACHE_BATCH_AXIS', 'Cache', 'Encoded', 'NetworkOutput', 'TargetOutput', 'Tokenizers',

@@ -5,7 +5,6 @@ Shapes: B batch, L length, D model width, K input length, N heads, H width of a 
 
 from typing import Any
 
-from flax import struct
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,78 +17,17 @@ from t5x.examples.unified_io.modules import (
   dense,
   masks,
   norms,
-  positions,
   sequences,
   stack,
 )
-
-CACHE_BATCH_AXIS = 1  # of every array of a Cache but its index
-
-
-class Encoded(struct.PyTreeNode):
-  """What the decoder attends to.
-
-  Attributes:
-    hidden: states of the inputs.
-    mask: not 0 where an input is real.
-    rotary: rotary row of each input.
-    segments: which example of a row an input belongs to; None where a row is one example.
-    packed: whether the real ones of every row stand first.
-  """
-
-  hidden: Float[Array, 'B K D']
-  mask: Int[Array, 'B K']
-  rotary: Float[Array, '#B K H']
-  segments: Int[Array, 'B K'] | None = None
-  packed: bool = struct.field(pytree_node=False, default=False)
-
-
-class Cache(struct.PyTreeNode):
-  """State of step-by-step decoding; CACHE_BATCH_AXIS says where the batch is.
-
-  Attributes:
-    self_attention: keys and values of the tokens so far, [layers, B, length, N, H].
-    cross_attention: keys and values of the inputs, [layers, B, K, N, H].
-    mask: [1, B, K], not 0 where an input is real.
-    index: number of tokens so far.
-  """
-
-  self_attention: attention.KeysValues
-  cross_attention: attention.KeysValues
-  mask: Int[Array, '1 B K']
-  index: Int[Array, '']
-
-
-class Context(struct.PyTreeNode):
-  """What all decoder layers share: the inputs, and who sees whom.
-
-  Attributes:
-    encoded: states of the inputs; None where their keys and values are known.
-    self_pattern: what a target sees of the targets, under the layer's grid pattern.
-    cross_pattern: what it sees of the inputs.
-    rotation: positions of the targets.
-    encoded_rotation: positions of the inputs.
-    index: number of the token that is decoded.
-    query_cells: where in the grid of an image or a spectrogram each target lies; None where the
-      layers have no grid patterns.
-    key_cells: likewise of the targets as keys.
-  """
-
-  encoded: Array | None
-  self_pattern: attention.Pattern
-  cross_pattern: attention.Pattern
-  rotation: positions.Rotation | None
-  encoded_rotation: positions.Rotation | None = None
-  index: Array | None = None
-  query_cells: Int[Array, '#B Q 2'] | None = None
-  key_cells: Int[Array, '#B L 2'] | None = None
-
-  def layer_pattern(self, kind: Int[Array, '']) -> attention.Pattern:
-    """The pattern among targets in a layer with the `kind`-th grid pattern."""
-    if self.query_cells is None:
-      return self.self_pattern
-    patterns = masks.grid_patterns(self.query_cells, self.key_cells)
-    return self.self_pattern.replace(extra=jax.lax.select_n(kind, *patterns.values()))
+from t5x.examples.unified_io.modules.contexts import (
+  Cache,
+  Context,
+  Encoded,
+  full_context,
+  rotation_of,
+  step_context,
+)
 
 
 def _attention(config: ModelConfig, **options: Any) -> attention.Attention:
@@ -107,10 +45,6 @@ def _attention(config: ModelConfig, **options: Any) -> attention.Attention:
 
 def _mlp(config: ModelConfig) -> dense.Mlp:
   return dense.Mlp(config.mlp_dim, config.mlp_activations, config.dtype, config.dropout_rate)
-
-
-def _rotation(config: ModelConfig, rows: Array) -> positions.Rotation | None:
-  return positions.Rotation.from_rows(rows) if config.rotary else None
 
 
 class EncoderLayer(nn.Module):
@@ -158,7 +92,7 @@ class Encoder(nn.Module):
       return layer(x, *shared, deterministic), None
 
     x, _ = stack.loop(
-      body, self.layers, x, shared=(pattern, _rotation(config, inputs.rotary)),
+      body, self.layers, x, shared=(pattern, rotation_of(config, inputs.rotary)),
       count=config.num_encoder_layers, remat=config.remat,
     )  # fmt: skip
     x = self.output_drop(self.encoder_norm(x), deterministic=deterministic)
@@ -246,7 +180,7 @@ class Decoder(nn.Module):
   ) -> Float[Array, 'B L D']:
     """States of all target tokens."""
     config = self.config
-    context = _full_context(config, targets, encoded)
+    context = full_context(config, targets, encoded)
 
     def body(layer, x, kind, context):
       return layer(x, kind, context, deterministic), None
@@ -264,7 +198,7 @@ class Decoder(nn.Module):
     context = Context(
       encoded=encoded.hidden, self_pattern=attention.Pattern(),
       cross_pattern=attention.Pattern(), rotation=None,
-      encoded_rotation=_rotation(config, encoded.rotary),
+      encoded_rotation=rotation_of(config, encoded.rotary),
     )  # fmt: skip
     body = lambda layer, carry, _, context: (carry, layer.inputs_keys_values(context))
     _, inputs = stack.loop(body, self.layers, (), shared=context, count=config.num_decoder_layers)
@@ -286,19 +220,7 @@ class Decoder(nn.Module):
   ) -> tuple[Float[Array, 'B 1 D'], Cache]:
     """State of the next token, and the cache with it; `cells` are those of the target's grid."""
     config = self.config
-    length = cache.self_attention.keys.shape[2]
-    mask = cache.mask[0]
-    context = Context(
-      encoded=None,
-      self_pattern=attention.Pattern(key_lengths=cache.index[None] + 1),
-      cross_pattern=attention.Pattern.between(jnp.ones((mask.shape[0], 1), bool), mask),
-      rotation=_rotation(config, rotary),
-      index=cache.index,
-    )
-    if cells is not None:
-      key_cells = jnp.take(cells, jnp.arange(length), axis=0, mode='clip')[None]
-      query_cells = jax.lax.dynamic_slice_in_dim(key_cells, cache.index, 1, axis=1)
-      context = context.replace(query_cells=query_cells, key_cells=key_cells)
+    context = step_context(config, rotary, cache, cells)
     body = lambda layer, x, per_layer, context: layer.step(x, *per_layer, context)
     kinds = masks.layer_patterns(config.num_decoder_layers)
     x, own = stack.loop(
@@ -311,26 +233,3 @@ class Decoder(nn.Module):
       self_attention=jax.tree.map(put, cache.self_attention, own), index=cache.index + 1
     )
     return self.decoder_norm(x), cache
-
-
-def _full_context(
-  config: ModelConfig, targets: sequences.TargetSequence, encoded: Encoded
-) -> Context:
-  if (targets.segments is None) != (encoded.segments is None):
-    raise ValueError(
-      'inputs and targets must be folded alike: either both or neither hold several examples a row'
-    )
-  mask, own = targets.mask, targets.answers
-  return Context(
-    encoded=encoded.hidden,
-    self_pattern=attention.Pattern.between(
-      mask, mask, own, own, causal=True, keys_first=targets.packed
-    ),
-    cross_pattern=attention.Pattern.between(
-      mask, encoded.mask, targets.segments, encoded.segments, keys_first=encoded.packed
-    ),
-    rotation=_rotation(config, targets.rotary),
-    encoded_rotation=_rotation(config, encoded.rotary),
-    query_cells=targets.cells,
-    key_cells=targets.cells,
-  )
