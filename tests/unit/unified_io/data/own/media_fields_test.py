@@ -32,7 +32,6 @@ def clip(with_sound=True):
     ('video', clip(), {'video', 'audio_history'}),
     ('video', clip(with_sound=False), {'video'}),
   ],
-  ids=lambda value: str(value)[:20],
 )
 def test_what_a_field_brings_is_read_from_its_header(name, media, brings):
   found, _ = media_fields.check(name, media, decode=False)
@@ -76,7 +75,6 @@ def test_the_sound_of_a_row_goes_before_that_of_its_video():
     ('video', Media(path='/nowhere.mp4'), '/nowhere.mp4'),
     ('video', sound(1), 'it has no pictures'),
   ],
-  ids=lambda value: str(value)[:20],
 )
 def test_what_cannot_be_used_is_named_by_its_header(name, media, fault):
   with pytest.raises(MediaError, match=fault):
