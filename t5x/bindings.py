@@ -34,6 +34,7 @@ BINDINGS: dict[str, tuple[str, ...]] = {
     'factors', 'base_learning_rate', 'warmup_steps', 'decay_factor', 'steps_per_decay',
     'steps_per_cycle', 'step_offset', 'min_learning_rate',
   ),
+  'PackingStrategy': ('pack_max_len', 'pack_pool_size', 'constraint_pool_size', 'max_to_pack'),
   'get_input_modalities': ('input_modality',),
   'get_target_modalities': ('target_modality',),
   'Prompt': ('original_flag', 'revised_original_flag', 'manual_flag', 'gpt3_flag', 'single_prompt'),

@@ -222,7 +222,7 @@ def _read(
   }
   try:
     while True:
-      batch = _assembled([shard.part() for shard in own.values()], sources[0].spec)
+      batch = assembled([shard.part() for shard in own.values()], sources[0].spec)
       yield batch, {v: shard.state() for v, shard in own.items()}
   finally:
     for shard in own.values():
@@ -247,7 +247,7 @@ def _window(spec: Mapping[str, tf.TensorSpec], cfg: DatasetConfig) -> int:
   return max(1, min(cfg.shuffle_window, _WINDOW_BYTES // size))
 
 
-def _assembled(
+def assembled(
   parts: Sequence[shards.Part], spec: Mapping[str, tf.TensorSpec]
 ) -> dict[str, np.ndarray]:
   """The arrays of a batch; each example is copied once."""

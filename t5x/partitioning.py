@@ -270,6 +270,30 @@ class PjitPartitioner:
         f'multiple of {self.data_size}, or a larger PjitPartitioner.num_partitions'
       )
 
+  def host_part(self, batch_size: int) -> tuple[int, int]:
+    """Which rows of a global batch this process feeds: (index, count) of equal parts, in order.
+
+    Processes whose devices share the same rows, since they share the model, feed the same part.
+
+    Raises:
+      ValueError: the rows of this process do not lie together.
+    """
+    places = self.batch_sharding.devices_indices_map((batch_size,))
+    own = {
+      row
+      for device, (rows,) in places.items()
+      if device.process_index == jax.process_index()
+      for row in range(*rows.indices(batch_size))
+    }
+    first, size = min(own), len(own)
+    if max(own) - first + 1 != size or first % size or batch_size % size:
+      raise ValueError(
+        f'the devices of process {jax.process_index()} hold rows {sorted(own)} of a batch, which '
+        'are no equal part of it; choose a num_partitions that divides, or is a multiple of, the '
+        'devices of a host'
+      )
+    return first // size, batch_size // size
+
   def to_global(self, batch: Batch) -> dict[str, jax.Array]:
     """Puts this host's rows of a batch on its devices, as one array over all hosts.
 

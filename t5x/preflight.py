@@ -65,7 +65,7 @@ def check(arguments: Mapping[str, Any], *, files: bool = True) -> None:
       if isinstance(value, DatasetConfig):
         _check_dataset(value, files)
         if partitioner := _first(arguments, PjitPartitioner):
-          partitioner.check_batch_size(value.batch_size)
+          partitioner.check_batch_size(value.batcher.groups(value.batch_size))
     if not files:
       return
     resumed = checkpoint_config.steps_in(arguments.get('model_dir', ''))

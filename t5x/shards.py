@@ -81,6 +81,9 @@ class Batcher(Protocol):
   def check(self, batch_size: int, num_shards: int) -> None:
     """Raises ValueError where such batches cannot be."""
 
+  def groups(self, batch_size: int) -> int:
+    """Pieces of a batch that belong together; devices share out whole ones."""
+
   def open(self, batch_size: int, shard: int, num_shards: int) -> Assembly:
     """The assembly of a shard's part of batches of `batch_size` rows."""
 
@@ -97,6 +100,10 @@ class InOrder:
 
   def check(self, batch_size: int, num_shards: int) -> None:
     """All sizes are well."""
+
+  def groups(self, batch_size: int) -> int:
+    """Each row by itself."""
+    return batch_size
 
   def open(self, batch_size: int, shard: int, num_shards: int) -> 'RowByRow':
     """See `Batcher`."""

@@ -16,13 +16,20 @@ from typing import Any
 from absl import logging
 import seqio
 
-from t5x import checkpoint_config, checkpoints, input_pipeline, state_transforms, task_examples
+from t5x import (
+  checkpoint_config,
+  checkpoints,
+  hosts,
+  input_pipeline,
+  state_transforms,
+  task_examples,
+)
 from t5x import loggers as loggers_lib
 from t5x.array_types import Batch, PyTree
 from t5x.checkpoint_config import CheckpointConfig, Tokenizer, run_manifest
 from t5x.checkpoints import CheckpointStore
 from t5x.hooks import EvalHook, Hook, ProfileHook, ProgressBar, StatsHook
-from t5x.input_pipeline import DatasetConfig
+from t5x.input_pipeline import DatasetConfig, Host
 from t5x.models import BaseModel
 from t5x.optimizers import OptimizerDef
 from t5x.partitioning import PjitPartitioner
@@ -55,7 +62,7 @@ def train(
   hooks: Sequence[Hook] = (),
   debug: 'DebugConfig | None' = None,
   config_text: Callable[[], str] | None = None,
-  open_batches: Callable[[DatasetConfig], Any] = input_pipeline.open_train,
+  open_batches: Callable[[DatasetConfig, Host], Any] = input_pipeline.open_train,
 ) -> TrainState:
   """Trains until `total_steps` updates are made; returns the state after the last.
 
@@ -80,7 +87,8 @@ def train(
     debug, config_text: switches; the configuration, to be written to `model_dir`.
   """
   debug, seed = debug or DebugConfig(), choose_seed(random_seed, model_dir)
-  batches = open_batches(with_seed(train_dataset_cfg, seed))
+  host = Host(*partitioner.host_part(train_dataset_cfg.batch_size))
+  batches = open_batches(with_seed(train_dataset_cfg, seed), host)
   trainer = Trainer(
     model, optimizer, partitioner, batches.spec, seed=seed, trainable=trainable,
     num_microbatches=num_microbatches, sum_microbatches=sum_microbatches,
@@ -147,7 +155,8 @@ def run_steps(
       stats.after_step(step, state, metrics)
       if store.is_due(step) or step == steps[-1]:
         stats.check()  # what is not finite is never saved
-        stats.note('timing/checkpoint_seconds', store.save(step, state, batches.state()))
+        cursor = hosts.joined(hosts.gathered(batches.state()))
+        stats.note('timing/checkpoint_seconds', store.save(step, state, cursor))
       began = time.monotonic()
       for hook in hooks:
         hook.after_step(step, state, metrics)

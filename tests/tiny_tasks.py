@@ -80,6 +80,28 @@ def make_features(ds, sequence_length):
 make_features.feature_converter = PadTo3
 
 
+class Masks:
+  """Features to what packing looks at: lengths and frames are made of the number."""
+
+  def convert(self, example, lengths):
+    number, noise = example['inputs'][0], example['inputs'][1]
+    return {
+      'x': tf.stack([number, noise]),
+      'inputs/text/mask': tf.cast(tf.range(9) <= number * 7 % 9, tf.int32),
+      'inputs/image_history/mask': tf.cast(tf.range(3)[:, None] < number % 4, tf.int32),
+      'targets/text/mask': tf.cast(tf.range(6) <= number * 5 % 6, tf.int32),
+    }
+
+
+def make_masks(ds, sequence_length):
+  """The last preprocessor of tasks that are packed."""
+  del sequence_length
+  return keeping(features)(ds)
+
+
+make_masks.feature_converter = Masks
+
+
 def odd_only(ds):
   return ds.filter(lambda ex: ex['id'] % 2 == 1)
 
@@ -99,16 +121,17 @@ def forget_the_stream(ds):
 
 
 @contextlib.contextmanager
-def registered(tasks, mixtures=None):
+def registered(tasks, mixtures=None, last=make_features):
   """Registers tasks for a while.
 
   Args:
-    tasks: name -> (source, preprocessors before `make_features`).
+    tasks: name -> (source, preprocessors before the last).
     mixtures: name -> [(task, rate)].
+    last: the last preprocessor.
   """
   for name, (source, steps) in tasks.items():
     seqio.TaskRegistry.add(
-      name, source=source, preprocessors=[*steps, make_features], output_features=OUTPUT
+      name, source=source, preprocessors=[*steps, last], output_features=OUTPUT
     )
   for name, rates in (mixtures or {}).items():
     seqio.MixtureRegistry.add(name, rates)

@@ -27,7 +27,7 @@ ROWS = {
     f't5x.{name}': Row(1, 'jax')
     for name in (
       'partitioning', 'losses', 'metrics', 'schedules', 'optimizers', 'adafactor', 'adapters',
-      'state_transforms', 'decoding', 'json_lines',
+      'state_transforms', 'decoding', 'hosts', 'json_lines',
     )
   },
   f'{UIO}.modules': Row(1, 'jax'),
@@ -51,6 +51,7 @@ ROWS = {
   f'{UIO}.interop': Row(2, 'jax'),
   f'{UIO}.modality_processing': Row(2, 'tf'),
   f'{UIO}.packing': Row(2, 'tf'),
+  f'{UIO}.packing_pools': Row(2, 'tf'),
   't5x.trainer': Row(3, 'jax'),
   't5x.hooks': Row(3, 'jax'),
   f'{UIO}.models': Row(3, 'jax'),

@@ -65,6 +65,7 @@ def test_packing_statistics_count_valid_tokens_and_rows_cut_off(setting):
     'packing/input_overflow': ((inputs > 14).sum(), 3),
     'packing/target_overflow': ((targets > 5).sum(), 3),
     'packing/n-valid': (EXAMPLES, EXAMPLES),
+    'packing/examples_per_row': (EXAMPLES, 3),
   }
   assert (targets > 5).any()
   assert set(output.stats) == set(want)

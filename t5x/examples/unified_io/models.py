@@ -4,7 +4,7 @@ Letters: B batch, L length, V vocabulary, N options of an example.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,18 @@ from t5x.metrics import Mean
 from t5x.models import BaseModel
 
 _ABSENT = 1e9  # added to the score of an option that is not there
+
+
+# How examples share rows, in arguments of `network.Transformer`: here each has its own.
+_ALONE = {'pack_inputs': None, 'pack_targets': None, 'fold': 1, 'rows_together': 1}
+
+
+class RowPacking(Protocol):
+  """What the model asks of `packing.PackingStrategy`, see there."""
+
+  pack_max_len: tuple[int, int] | None
+  max_to_pack: int
+  rows_together: int
 
 
 class _ModuleModel(BaseModel):
@@ -47,6 +59,7 @@ class EncoderDecoderModel(_ModuleModel):
     label_smoothing: float = 0.0,
     loss_normalizing_factor: float | None = None,
     loss_normalizing_by_weight_sum: bool = True,
+    packing: RowPacking | None = None,
   ):
     """Holds settings; nothing is computed.
 
@@ -56,8 +69,14 @@ class EncoderDecoderModel(_ModuleModel):
       label_smoothing: share of the target that goes to all other ids.
       loss_normalizing_factor: divides the sum of the token losses; used only if the next is off.
       loss_normalizing_by_weight_sum: divide each modality by its number of valid tokens.
+      packing: how examples of training share rows, as the data's batcher arranged them; None: each
+        has its own.
     """
     self.module = module
+    self._rows = dict(_ALONE)
+    if packing is not None and packing.pack_max_len is not None:
+      numbers = (*packing.pack_max_len, packing.max_to_pack, packing.rows_together)
+      self._rows = dict(zip(_ALONE, numbers, strict=True))
     self._loss_settings = {
       'z_loss': z_loss,
       'label_smoothing': label_smoothing,
@@ -70,10 +89,7 @@ class EncoderDecoderModel(_ModuleModel):
     params: PyTree,
     batch: Batch,
     key: Array | None = None,
-    *,
-    pack_inputs: int | None = None,
-    pack_targets: int | None = None,
-    fold: int = 1,
+    **rows: int | None,
   ) -> tuple[Array, Metrics]:
     """The sum of the losses of the target modalities, each over its own valid tokens.
 
@@ -81,9 +97,8 @@ class EncoderDecoderModel(_ModuleModel):
       params: parameters.
       batch: 'inputs/...' and 'targets/...'.
       key: of the dropout; None for none.
-      pack_inputs: length that the valid input tokens of a row are packed into; None packs nothing.
-      pack_targets: likewise of the targets.
-      fold: neighbouring examples that share a row.
+      **rows: `pack_inputs`, `pack_targets`, `fold`, `rows_together` of `network.Transformer`, where
+        they are not to be as the model's `packing` says.
 
     Returns:
       The loss, and metrics: `loss` and, of every modality m, `m/loss`, `m/cross_ent_loss`,
@@ -95,10 +110,8 @@ class EncoderDecoderModel(_ModuleModel):
       params,
       batch,
       deterministic=key is None,
-      pack_inputs=pack_inputs,
-      pack_targets=pack_targets,
-      fold=fold,
       rngs=None if key is None else {'dropout': key},
+      **{**self._rows, **rows},
     )
     total, metrics = jnp.float32(0.0), {}
     for name, target in output.targets.items():
@@ -110,6 +123,10 @@ class EncoderDecoderModel(_ModuleModel):
       metrics |= {f'{name}/{kind}': metric for kind, metric in _report(target, parts).items()}
     metrics |= {name: Mean(*pair) for name, pair in output.stats.items()}
     return total, {'loss': Mean.of(total), **metrics}
+
+  def eval_fn(self, params: PyTree, batch: Batch) -> Metrics:
+    """The metrics of the loss, without dropout, an example a row."""
+    return self.loss_fn(params, batch, None, **_ALONE)[1]
 
   def predict_batch_with_aux(
     self,

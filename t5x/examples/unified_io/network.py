@@ -116,6 +116,7 @@ class Transformer(nn.Module):
     pack_inputs: int | None = None,
     pack_targets: int | None = None,
     fold: int = 1,
+    rows_together: int = 1,
   ) -> NetworkOutput:
     """Logits of every target in the batch.
 
@@ -124,7 +125,9 @@ class Transformer(nn.Module):
       deterministic: False draws dropout from the key 'dropout'.
       pack_inputs: pack the valid input tokens of each row into this many places.
       pack_targets: likewise for target tokens.
-      fold: number of neighbouring examples that share a row.
+      fold: number of neighbouring examples that share a row, or `rows_together` rows.
+      rows_together: where it is above 1, 'packing/row' [B] of the batch tells which of these rows
+        an example goes to.
 
     Raises:
       ValueError: if an input modality or all targets are missing, a field is not as its spec says,
@@ -132,25 +135,30 @@ class Transformer(nn.Module):
     """
     inputs = self.input_parts(batch, deterministic=deterministic)
     targets = self.target_parts(batch)
-    stats = compaction.example_stats(targets) | self._history_stats(batch, inputs)
-    _, packed_inputs = compaction.arrange(inputs, sequences.join_inputs, pack_inputs, fold)
+    sharing = compaction.Sharing(fold, rows_together, batch.get('packing/row'))
+    _, packed_inputs = compaction.arrange(inputs, sequences.join_inputs, pack_inputs, sharing)
     encoded = self.encoder(packed_inputs.sequence, deterministic=deterministic)
     outputs, packed_targets = self._decode(
-      targets, encoded, pack_targets, fold, deterministic=deterministic
+      targets, encoded, pack_targets, sharing, deterministic=deterministic
     )
+    stats = compaction.example_stats(targets, batch.get('packing/age'))
+    stats |= self._history_stats(batch, inputs)
+    rows = jnp.float32(packed_targets.sequence.mask.shape[0])
+    stats['packing/examples_per_row'] = (stats['packing/n-valid'][0], rows)
     stats |= packed_inputs.stats('input') | packed_targets.stats('target')
     return NetworkOutput(targets=outputs, stats=stats)
 
   def encode(self, batch: Batch, *, pack_inputs: int | None = None) -> Encoded:
     """The inputs of a batch, ready to decode from."""
     parts = self.input_parts(batch)
-    _, packed = compaction.arrange(parts, sequences.join_inputs, pack_inputs, 1)
+    _, packed = compaction.arrange(parts, sequences.join_inputs, pack_inputs, compaction.Sharing())
     return self.encoder(packed.sequence)
 
   def score(self, encoded: Encoded, batch: Batch) -> NetworkOutput:
     """As `__call__` for inputs that are encoded already; without dropout."""
     targets = self.target_parts(batch)
-    outputs, packed = self._decode(targets, encoded, None, 1, deterministic=True)
+    alone = compaction.Sharing()
+    outputs, packed = self._decode(targets, encoded, None, alone, deterministic=True)
     return NetworkOutput(
       targets=outputs, stats=compaction.example_stats(targets) | packed.stats('target')
     )
@@ -201,13 +209,14 @@ class Transformer(nn.Module):
       raise ValueError(f'the batch has none of the targets {sorted(self.targets)}')
     return {name: self.target_embedders[name](given) for name, given in found.items() if given}
 
-  def _decode(self, targets, encoded, pack_length, fold, *, deterministic):
-    folded, packed = compaction.arrange(targets, sequences.join_targets, pack_length, fold)
+  def _decode(self, targets, encoded, pack_length, sharing, *, deterministic):
+    folded, packed = compaction.arrange(targets, sequences.join_targets, pack_length, sharing)
     hidden = packed.unpack(self.decoder(packed.sequence, encoded, deterministic=deterministic))
     states = sequences.split(hidden, {n: part.mask.shape[1] for n, part in folded.items()})
+    states = {n: compaction.unfold(state, sharing.examples) for n, state in states.items()}
     outputs = {
       name: TargetOutput(
-        logits=self.target_embedders[name].logits(compaction.unfold(states[name], fold)),
+        logits=self.target_embedders[name].logits(states[name]),
         tokens=part.tokens,
         loss_mask=part.loss_mask,
       )

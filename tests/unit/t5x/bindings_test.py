@@ -50,6 +50,10 @@ VALUES = {
   'create_learning_rate_scheduler.steps_per_cycle': 7,
   'create_learning_rate_scheduler.step_offset': 7,
   'create_learning_rate_scheduler.min_learning_rate': 0.25,
+  'PackingStrategy.pack_max_len': (864, 1280),
+  'PackingStrategy.pack_pool_size': 7,
+  'PackingStrategy.constraint_pool_size': 7,
+  'PackingStrategy.max_to_pack': 7,
   'get_input_modalities.input_modality': ['text'],
   'get_target_modalities.target_modality': ['text', 'image'],
   'Prompt.original_flag': False,
@@ -79,6 +83,7 @@ ARRIVES = {
   'RestoreCheckpointConfig': lambda arguments: vars(arguments['checkpoint_cfg'].restore),
   'PjitPartitioner': lambda arguments: vars(arguments['partitioner']),
   'DatasetConfig': lambda arguments: vars(arguments['train_dataset_cfg']),
+  'PackingStrategy': lambda arguments: vars(arguments['train_dataset_cfg'].packing),
   'get_input_modalities': lambda arguments: {
     'input_modality': list(arguments['model'].module.inputs)
   },
@@ -113,3 +118,12 @@ def test_the_rate_that_is_bound_is_the_rate_of_the_optimizer():
 
 def test_every_row_has_its_value():
   assert sorted(VALUES) == sorted(ROWS)
+
+
+def test_a_model_that_trains_on_packed_rows_unpacks_as_its_data_were_packed():
+  gin_utils.parse(FILES, [*GIVEN, 'PackingStrategy.pack_max_len = (864, 1280)'])
+  arguments = preflight.arguments_of(train.train)
+  assert arguments['train_dataset_cfg'].packing.pack
+  assert arguments['train_eval_dataset_cfg'].packing is None
+  rows = {'pack_inputs': 864, 'pack_targets': 1280, 'fold': 2, 'rows_together': 1}
+  assert arguments['model']._rows == rows

@@ -60,7 +60,7 @@ def test_a_run_leaves_checkpoints_numbers_and_what_it_was_made_with(tmp_path, ca
 
 
 def test_a_run_that_is_not_finite_stops_and_keeps_its_last_checkpoint(tmp_path):
-  poisoned = lambda cfg: tiny.MemoryBatches(cfg.seed, poison=4)  # the fifth batch
+  poisoned = lambda cfg, host: tiny.MemoryBatches(cfg.seed, poison=4)  # the fifth batch
   with pytest.raises(FloatingPointError, match='of the steps 5 to 6; the last checkpoint'):
     run(
       tmp_path, 9, model=tiny.PoisonedModel(), open_batches=poisoned, period=2, stats_period=4
@@ -71,7 +71,7 @@ def test_a_run_that_is_not_finite_stops_and_keeps_its_last_checkpoint(tmp_path):
 def test_batches_are_closed_also_when_a_run_breaks(tmp_path):
   batches = tiny.MemoryBatches(poison=0)
   with pytest.raises(FloatingPointError):
-    run(tmp_path, 2, model=tiny.PoisonedModel(), open_batches=lambda cfg: batches)
+    run(tmp_path, 2, model=tiny.PoisonedModel(), open_batches=lambda cfg, host: batches)
   assert batches.closed
 
 

@@ -2,6 +2,11 @@
 
 The moves are gathers by computed indices in both directions (also in the backward pass), and any
 number of examples may share a row. Shapes: B batch, S length before and P length after packing.
+
+A group of neighbouring examples is folded into one long row first. Its valid tokens then go into
+one packed row (`fold` examples a row, the original's way) or into several (`Sharing.rows` of them),
+each example into the row that the batch says. Groups are cut over devices like the batch, so that
+no token moves between devices.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,12 +30,14 @@ class Packing(struct.PyTreeNode):
     filled: False where no token stands there.
     place: for every token, its place in the packed row.
     kept: False for padding, and for tokens beyond the end of the packed row.
+    counts: tokens of each packed row (`rows` of them, side by side in P), those beyond its end too.
   """
 
   source: Int[Array, 'B P']
   filled: Bool[Array, 'B P']
   place: Int[Array, 'B S']
   kept: Bool[Array, 'B S']
+  counts: Int[Array, 'B rows']
 
   def pack(self, x: Array | None) -> Array | None:
     """[B, S, ...] -> [B, P, ...]; places without a token are zero. None stays None."""
@@ -41,18 +48,32 @@ class Packing(struct.PyTreeNode):
     return _move(x, self.place, self.kept, self.source, self.filled)
 
 
-def plan(mask: Int[Array, 'B S'], length: int) -> Packing:
-  """Packs the valid tokens of each row, in order, into `length` places; the rest is cut off."""
+def plan(
+  mask: Int[Array, 'B S'], length: int, rows: int = 1, row_of: Int[Array, 'B S'] | None = None
+) -> Packing:
+  """Packs the valid tokens of each long row, in order, into `rows` rows of `length` places.
+
+  Args:
+    mask: not 0 where a token is valid.
+    length: places of a packed row; the tokens beyond it are cut off.
+    rows: packed rows that a long row becomes, side by side: P = rows * length.
+    row_of: which of them a token goes to; None where there is one.
+  """
   valid = mask.astype(bool)
-  place = jnp.cumsum(valid, axis=1) - 1
-  kept = valid & (place < length)
-  rows = jnp.broadcast_to(jnp.arange(mask.shape[0])[:, None], mask.shape)
+  row_of = jnp.zeros(mask.shape, jnp.int32) if row_of is None else row_of
+  in_row = jax.nn.one_hot(jnp.where(valid, row_of, rows), rows, dtype=jnp.int32)  # [B, S, rows]
+  rank = jnp.sum(jnp.cumsum(in_row, axis=1) * in_row, axis=-1) - 1
+  kept = valid & (rank < length)
+  place = jnp.clip(row_of * length + rank, 0, rows * length - 1)
+  batch = jnp.broadcast_to(jnp.arange(mask.shape[0])[:, None], mask.shape)
   tokens = jnp.broadcast_to(jnp.arange(mask.shape[1])[None], mask.shape)
-  source = jnp.zeros((mask.shape[0], length), tokens.dtype)
-  source = source.at[rows, jnp.where(kept, place, length)].set(tokens, mode='drop')
-  counts = jnp.sum(valid, axis=1, keepdims=True)
-  filled = jnp.broadcast_to(jnp.arange(length)[None], source.shape) < counts
-  return Packing(source=source, filled=filled, place=jnp.clip(place, 0, length - 1), kept=kept)
+  source = jnp.zeros((mask.shape[0], rows * length), tokens.dtype)
+  source = source.at[batch, jnp.where(kept, place, rows * length)].set(tokens, mode='drop')
+  counts = jnp.sum(in_row, axis=1)
+  filled = jnp.arange(length)[None, None] < counts[..., None]
+  return Packing(
+    source=source, filled=filled.reshape(source.shape), place=place, kept=kept, counts=counts
+  )
 
 
 @jax.custom_vjp
@@ -118,22 +139,45 @@ def _fold_part(part: Sequence, examples: int) -> Sequence:
   return jax.tree.map(lambda x: fold(x, batch // examples, examples), part)
 
 
+class Sharing(struct.PyTreeNode):
+  """Which examples share which rows.
+
+  Attributes:
+    examples: neighbours that form a group.
+    rows: packed rows of a group.
+    row: row of its group that each example goes to; None where a group has one row.
+  """
+
+  examples: int = struct.field(pytree_node=False, default=1)
+  rows: int = struct.field(pytree_node=False, default=1)
+  row: Int[Array, 'B'] | None = None
+
+  def plan(self, joined: Sequence, length: int) -> Packing:
+    """How the tokens of folded examples are packed."""
+    if self.rows == 1:
+      return plan(joined.mask, length)
+    row_of = self.row.astype(jnp.int32)[joined.segments]
+    return plan(joined.mask, length, self.rows, row_of)
+
+
 class Arranged(struct.PyTreeNode):
   """One sequence of all modalities.
 
   Attributes:
     sequence: joined, and packed if asked for.
-    counts: number of valid tokens of each row before packing.
+    counts: number of valid tokens of each row before those beyond its end were cut off.
     packing: how it was packed; None where it was not.
   """
 
   sequence: Sequence
-  counts: Int[Array, 'B']
+  counts: Int[Array, 'R']
   packing: Packing | None
 
   def unpack(self, x: Array) -> Array:
     """States of the sequence -> states of the joined tokens before packing."""
-    return x if self.packing is None else self.packing.unpack(x)
+    if self.packing is None:
+      return x
+    return self.packing.unpack(x.reshape(*self.packing.source.shape, *x.shape[2:]))
 
   def stats(self, side: str) -> dict[str, tuple[Array, Array]]:
     """(total, count) pairs: valid tokens before by places after packing, and rows cut off."""
@@ -151,7 +195,7 @@ def arrange(
   parts: Mapping[str, Sequence],
   join: Callable[[Mapping[str, Sequence]], Sequence],
   length: int | None,
-  examples: int,
+  sharing: Sharing,
 ) -> tuple[Mapping[str, Sequence], Arranged]:
   """Folds, joins and packs the modalities of one side.
 
@@ -159,31 +203,46 @@ def arrange(
     parts: sequences by modality, in order.
     join: `sequences.join_inputs` or `join_targets`.
     length: places of a packed row; None: no packing.
-    examples: number of neighbouring examples that share a row.
+    sharing: which examples share a row.
 
   Returns:
     The folded parts and their arrangement.
 
   Raises:
-    ValueError: if `examples` does not divide the batch.
+    ValueError: if groups do not divide the batch, or several rows a group have no length.
   """
-  if examples > 1:
-    parts = {name: _fold_part(part, examples) for name, part in parts.items()}
+  if sharing.examples > 1:
+    parts = {name: _fold_part(part, sharing.examples) for name, part in parts.items()}
   joined = join(parts)
-  counts = jnp.sum(joined.mask.astype(bool), axis=1)
   if length is None:
+    if sharing.rows > 1:
+      raise ValueError(f'{sharing.rows} rows a group need the lengths that they are packed into')
+    counts = jnp.sum(joined.mask.astype(bool), axis=1)
     return parts, Arranged(sequence=joined, counts=counts, packing=None)
-  packing = plan(joined.mask, length)
-  batch = joined.mask.shape[0]
-  packed = jax.tree.map(lambda x: packing.pack(jnp.broadcast_to(x, (batch, *x.shape[1:]))), joined)
-  packed = packed.replace(packed=True)
-  return parts, Arranged(sequence=packed, counts=counts, packing=packing)
+  packing = sharing.plan(joined, length)
+  groups = joined.mask.shape[0]
+
+  def pack(x):
+    x = packing.pack(jnp.broadcast_to(x, (groups, *x.shape[1:])))
+    return x.reshape(groups * sharing.rows, length, *x.shape[2:])
+
+  packed = jax.tree.map(pack, joined).replace(packed=True)
+  return parts, Arranged(sequence=packed, counts=packing.counts.reshape(-1), packing=packing)
 
 
 def example_stats(
-  targets: Mapping[str, sequences.TargetSequence],
+  targets: Mapping[str, sequences.TargetSequence], age: Int[Array, 'B'] | None = None
 ) -> dict[str, tuple[Array, Array]]:
-  """How many examples have any target token, as (total, count); before folding."""
+  """Of examples before folding, as (total, count): whether they have any target, and their age.
+
+  Args:
+    targets: their parts.
+    age: how long each waited for its row, in examples; None where none waits.
+  """
   valid = [jnp.any(part.mask.astype(bool), axis=1) for part in targets.values()]
-  some = functools.reduce(jnp.logical_or, valid)
-  return {'packing/n-valid': (jnp.sum(some).astype(jnp.float32), jnp.float32(some.size))}
+  some = functools.reduce(jnp.logical_or, valid).astype(jnp.float32)
+  total = jnp.sum(some)
+  stats = {'packing/n-valid': (total, jnp.float32(some.size))}
+  if age is not None:
+    stats['packing/pool_age'] = (jnp.sum(age.astype(jnp.float32) * some), total)
+  return stats

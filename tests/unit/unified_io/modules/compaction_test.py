@@ -57,6 +57,28 @@ def test_folded_examples_have_different_segments():
   part = sequences.InputSequence(
     embed=jnp.zeros((4, 2, 3)), mask=jnp.ones((4, 2), jnp.int32), rotary=jnp.zeros((1, 2, 4))
   )
-  _, arranged = compaction.arrange({'a': part, 'b': part}, sequences.join_inputs, None, 2)
+  sharing = compaction.Sharing(examples=2)
+  _, arranged = compaction.arrange({'a': part, 'b': part}, sequences.join_inputs, None, sharing)
   want = [[0, 0, 1, 1, 0, 0, 1, 1], [2, 2, 3, 3, 2, 2, 3, 3]]
   np.testing.assert_array_equal(arranged.sequence.segments, want)
+
+
+def test_tokens_go_into_the_row_of_their_example_in_order():
+  # Examples 0, 1, 2 of two tokens a part; example 1 goes to the second of two rows.
+  mask = jnp.asarray([[1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0, 1]])
+  row_of = jnp.asarray([[0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0]])
+  x = jnp.arange(1.0, 13.0)[None]
+  packing = compaction.plan(mask, 4, rows=2, row_of=row_of)
+  np.testing.assert_array_equal(packing.pack(x), [[1, 2, 5, 6, 3, 9, 10, 0]])
+  np.testing.assert_array_equal(packing.counts, [[6, 3]])
+  got = packing.unpack(packing.pack(x))
+  np.testing.assert_array_equal(got, [[1, 2, 3, 0, 5, 6, 0, 0, 9, 10, 0, 0]])
+
+
+def test_several_rows_need_lengths():
+  part = sequences.InputSequence(
+    embed=jnp.zeros((4, 2, 3)), mask=jnp.ones((4, 2), jnp.int32), rotary=jnp.zeros((1, 2, 4))
+  )
+  sharing = compaction.Sharing(examples=4, rows=2, row=jnp.asarray([0, 1, 1, 0]))
+  with pytest.raises(ValueError, match='2 rows a group need the lengths'):
+    compaction.arrange({'a': part}, sequences.join_inputs, None, sharing)
