@@ -11,6 +11,7 @@ import sys
 from absl.testing import flagsaver
 import gin
 import pytest
+import seqio
 
 from t5x import eval, gin_utils, infer, train
 
@@ -44,6 +45,7 @@ def on_own_data(line: Sequence[str]) -> bool:
 def call(monkeypatch: pytest.MonkeyPatch, name: str, *args: str) -> int:
   """Runs an entry point in this process; returns its exit status."""
   monkeypatch.setattr(sys, 'argv', [f't5x/{name}.py', *args])
+  monkeypatch.setattr(seqio.utils, '_TFDS_DATA_DIR_OVERRIDE', None)  # put back after the test
   gin.clear_config()
   gin_utils._define_flags()
   with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:

@@ -19,7 +19,7 @@ PARTS = ('image_vit', 'audio_vit', 'image_vqgan', 'audio_vqgan')
 def released():
   """The patterns of the size files."""
   gin_utils.parse(['t5x/examples/unified_io/t5_1_1/base.gin'])
-  patterns = gin.query_parameter('TRAINABLE/gin.macro.value')
+  patterns = gin.query_parameter('RELEASED_TRAINABLE/gin.macro.value')
   gin.clear_config()
   return tuple(patterns)
 
