@@ -382,10 +382,8 @@ class NumpyIterator:
     close_at_exit(self)
     self._names = sorted(dataset.element_spec)
     specs = [dataset.element_spec[name] for name in self._names]
-    self._form = {
-      'output_types': [spec.dtype for spec in specs],
-      'output_shapes': [spec.shape for spec in specs],
-    }
+    shapes = [None if spec.shape.rank is None else spec.shape.as_list() for spec in specs]
+    self._form = {'output_types': [spec.dtype for spec in specs], 'output_shapes': shapes}
     self._iterator: tf.Tensor | None = tf.raw_ops.AnonymousIteratorV3(**self._form)
     variant = tf.data.experimental.to_variant(dataset)
     tf.raw_ops.MakeIterator(dataset=variant, iterator=self._iterator)
@@ -400,8 +398,12 @@ class NumpyIterator:
       values = tf.raw_ops.IteratorGetNext(iterator=self._iterator, **self._form)
     except tf.errors.OutOfRangeError:
       raise StopIteration from None
-    # [()] makes a scalar of an array without axes.
-    return {name: np.asarray(value)[()] for name, value in zip(self._names, values, strict=True)}
+    # Neither a copy, as by `numpy()`, nor a look through Python's buffers, as by `np.asarray`.
+    element = dict(zip(self._names, [value.__array__() for value in values], strict=True))
+    for array in element.values():
+      if isinstance(array, np.ndarray):
+        array.flags.writeable = False  # it is TensorFlow's memory
+    return element
 
   def close(self) -> None:
     """Ends the threads that read ahead."""
