@@ -37,33 +37,19 @@ def resize(
   """
   offset = tf.zeros([2], tf.int32) if offset is None else offset
   shown = size - offset if shown is None else shown
-  if method == 'bilinear':  # of the size it has already, a picture stays as it is
-    is_same = tf.reduce_all(tf.shape(image)[-3:-1] == size)
-    whole = lambda: tf.cast(_window(image, offset, shown), tf.float32)
-    made = tf.cond(is_same, whole, lambda: _weigh(image, size, method, offset, shown))
-  elif _KERNELS[method] is None:
+  rows, cols = (slice(offset[axis], offset[axis] + shown[axis]) for axis in (0, 1))
+  kernel = _KERNELS[method]
+  if kernel is None:
     whole = tf.image.resize(image, size, method, antialias=True)
-    made = tf.cast(_window(whole, offset, shown), tf.float32)
+    made = tf.cast(whole[..., rows, cols, :], tf.float32)
   else:
-    made = _weigh(image, size, method, offset, shown)
+    frames = image if image.shape.rank == 4 else image[None]
+    made = _resize_height(frames, size[0], kernel)[:, rows]
+    made = _resize_height(tf.transpose(made, [0, 2, 1, 3]), size[1], kernel)[:, cols]
+    made = tf.transpose(made, [0, 2, 1, 3])
+    made = made if image.shape.rank == 4 else made[0]
   made = made if image.dtype.is_floating else made * (1 / image.dtype.max)
   return tf.raw_ops.ClipByValue(t=made, clip_value_min=0.0, clip_value_max=1.0)
-
-
-def _window(image, offset, shown):
-  """Rows and columns [offset, offset + shown) of [..., h, w, c]."""
-  rows, cols = (slice(offset[axis], offset[axis] + shown[axis]) for axis in (0, 1))
-  return image[..., rows, cols, :]
-
-
-def _weigh(image, size, method, offset, shown):
-  rows, cols = (slice(offset[axis], offset[axis] + shown[axis]) for axis in (0, 1))
-  frames = image if image.shape.rank == 4 else image[None]
-  made = _resize_height(frames, size[0], _KERNELS[method])[:, rows]
-  made = tf.transpose(made, [0, 2, 1, 3])
-  made = _resize_height(made, size[1], _KERNELS[method])[:, cols]
-  made = tf.transpose(made, [0, 2, 1, 3])
-  return made if image.shape.rank == 4 else made[0]
 
 
 def _resize_height(frames, height, kernel):

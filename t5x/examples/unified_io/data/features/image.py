@@ -15,11 +15,11 @@ def normalise_pixels(pixels: tf.Tensor) -> tf.Tensor:
       pixels one by one.
   """
   count = pixels.shape[-1] // len(config.IMAGE_VIT_MEAN)
-  mean, deviation = (
+  mean, scale = (
     tf.constant(np.tile(np.float32(values), count))
-    for values in (config.IMAGE_VIT_MEAN, config.IMAGE_VIT_STD)
+    for values in (config.IMAGE_VIT_MEAN, 1 / np.array(config.IMAGE_VIT_STD))
   )
-  return (pixels - mean) / deviation
+  return (pixels - mean) * scale
 
 
 class ImageInput(patches.PatchInput):
