@@ -1,13 +1,14 @@
 """How many examples a CPU second brings from stored records to batches, on one thread.
 
-Builds a small dataset in the format of coco_all (photograph-like JPEGs of 480 x 640 pixels and
-about 106 kB, a question each) and reads it as training and evaluation do.
+Pictures: a small dataset in the format of coco_all (photograph-like JPEGs of 480 x 640 pixels and
+about 106 kB, a question each), read as training and evaluation do. Sounds and videos: JSON lines
+that name a WAV file of 4 seconds, or a silent MP4 file of 8 seconds and 240 x 320 pixels.
 """
 
 from collections.abc import Callable, Iterator
-import functools
 import io
 import itertools
+import json
 import pathlib
 import tempfile
 from typing import Any
@@ -18,7 +19,11 @@ import numpy as np
 HEIGHT, WIDTH, BYTES = 480, 640, 106_000  # of a picture
 DISTINCT = 4  # pictures that differ
 BATCH = 8
-LENGTHS = {'text_inputs': 256, 'text_targets': 64, 'image_input_samples': None}
+LENGTHS = {
+  'text_inputs': 256, 'text_targets': 64, 'image_input_samples': None, 'num_frames': 4,
+  'image_history_input_samples': 256, 'audio_input_samples': 128,
+  'audio_history_input_samples': 128,
+}  # fmt: skip
 # Pictures per CPU second of the original Unified-IO 2 on the machine of the reference.
 ORIGINAL = {'decode': 627.0, 'decode, resize and pad': 160.0, 'evaluation': 124.0, 'training': 92.0}
 
@@ -52,33 +57,58 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 def build_dataset(root: pathlib.Path, files: list[bytes], records: int) -> None:
-  """Writes coco_all: `records` pictures, one question each, as training and validation split."""
-  from create_data import common
-  from create_data.tfdatasets import records as writer
-  from create_data.tfdatasets.coco_all import annotations, build
+  """Builds coco_all from the official files of `records` pictures with a question each."""
+  from create_data.tfdatasets.coco_all import build
 
-  for number, file in enumerate(files):
-    (root / f'{number}.jpg').write_bytes(file)
-  answers = ['yes'] * annotations.ANSWERS_PER_QUESTION
-  rows = [
-    {
-      'id': number, 'file_name': f'{number % len(files)}.jpg',
-      'captions': [(number, 'A cat on a mat.')], 'objects': [],
-      'questions': [(number, 'Is there a cat in the picture?', answers)],
-    }
-    for number in range(records)
-  ]  # fmt: skip
-  make = functools.partial(build.make_example, folder=root)
-  encoded = list(
-    writer.encoded_records(
-      rows, make=make, features=build.FEATURES, workers=1, label='pictures',
-      problems=common.Problems(),
-    )
-  )  # fmt: skip
-  writer.write_dataset(
-    root=root, name=build.NAME, version=build.VERSION, features=build.FEATURES,
-    splits={'train': encoded, 'validation': encoded}, extra_files={}, description='benchmark',
-  )  # fmt: skip
+  folder = root / 'photos2017'
+  folder.mkdir()
+  for number in range(records):
+    (folder / f'{number}.jpg').write_bytes(files[number % len(files)])
+  images = [
+    {'id': n, 'file_name': f'{n}.jpg', 'height': HEIGHT, 'width': WIDTH} for n in range(records)
+  ]
+  caption = {'caption': 'A cat on a mat.'}
+  question = {'question': 'Is there a cat in the picture?'}
+  answers = {'answers': [{'answer': 'yes'}] * 10}
+  contents = {
+    'instances_photos2017': {
+      'images': images, 'annotations': [], 'categories': [{'id': 1, 'name': 'cat'}],
+    },
+    'captions_photos2017': {
+      'annotations': [{'id': n, 'image_id': n, **caption} for n in range(records)]
+    },
+    'v2_OpenEnded_mscoco_photos2014_questions': {
+      'questions': [{'question_id': n, 'image_id': n, **question} for n in range(records)]
+    },
+    'v2_mscoco_photos2014_annotations': {
+      'annotations': [{'question_id': n, 'image_id': n, **answers} for n in range(records)]
+    },
+  }  # fmt: skip
+  for name, content in contents.items():
+    (root / f'{name}.json').write_text(json.dumps(content))
+  build.build(root, root, root, splits=['photos'])
+
+
+def write_sound(path: pathlib.Path) -> None:
+  """4 seconds of noise, 16 kHz, mono."""
+  import soundfile
+
+  noise = np.random.default_rng(0).standard_normal(4 * 16_000)
+  soundfile.write(path, 0.1 * noise, 16_000)
+
+
+def write_video(path: pathlib.Path) -> None:
+  """8 seconds, 10 frames each: a window that wanders over a photograph."""
+  import av
+
+  picture = photograph(0)
+  with av.open(path, 'w') as container:
+    stream = container.add_stream('mpeg4', rate=10)
+    stream.height, stream.width, stream.pix_fmt = HEIGHT // 2, WIDTH // 2, 'yuv420p'
+    for place in range(80):
+      window = picture[place : place + HEIGHT // 2, 2 * place : 2 * place + WIDTH // 2]
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(window, format='rgb24')))
+    container.mux(stream.encode(None))
 
 
 # ---- What is measured ----------------------------------------------------------------------------
@@ -91,28 +121,28 @@ def rate(elements: Iterator[Any], *, per_element: int, count: int, repeats: int)
   return count * per_element / measure.best(take, repeats=repeats)
 
 
-def config(split: str) -> Any:
+def config(task: str, split: str) -> Any:
   from t5x import input_pipeline
 
-  return input_pipeline.DatasetConfig('vqa_coco_2017', LENGTHS, split, BATCH, seed=0)
+  return input_pipeline.DatasetConfig(task, LENGTHS, split, BATCH, seed=0)
 
 
-def training(**sizes: int) -> float:
+def training(task: str, split: str, **sizes: int) -> float:
   """The stream of training: augmented pictures, one of eight kernels each."""
   from t5x import input_pipeline
 
-  batches = input_pipeline.open_train(config('train'))
+  batches = input_pipeline.open_train(config(task, split))
   try:
     return rate(batches, per_element=BATCH, **sizes)
   finally:
     batches.close()
 
 
-def evaluation(**sizes: int) -> float:
+def evaluation(task: str, split: str, **sizes: int) -> float:
   """The stream of evaluation, with the raw fields that metrics need."""
   from t5x import input_pipeline
 
-  return rate(iter(input_pipeline.open_eval(config('validation'))), per_element=BATCH, **sizes)
+  return rate(iter(input_pipeline.open_eval(config(task, split))), per_element=BATCH, **sizes)
 
 
 def of_bytes(function: Callable[[Any], Any], files: list[bytes], **sizes: int) -> float:
@@ -126,24 +156,50 @@ def of_bytes(function: Callable[[Any], Any], files: list[bytes], **sizes: int) -
   return rate(elements, per_element=1, **sizes)
 
 
-def pictures(folder: pathlib.Path, quick: bool) -> dict[str, float]:
+def with_inputs(*names: str) -> None:
+  """Chooses the input modalities."""
+  import gin
+
+  with gin.unlock_config():
+    gin.bind_parameter('get_input_modalities.input_modality', names)
+
+
+def pictures(folder: pathlib.Path, records: int, sizes: dict[str, int]) -> dict[str, float]:
   """Rates of the parts of the path from JPEG to batch, and of all of it."""
   from t5x.examples.unified_io import config as constants
-  from t5x.examples.unified_io.data import data_utils
+  from t5x.examples.unified_io.data import data_utils, tasks  # noqa: F401 (registers)
 
   files = [jpeg(photograph(seed)) for seed in range(DISTINCT)]
   print('bytes of the pictures:', *map(len, files))
   constants.MULTITASK_TFDS_DATA_DIR = str(folder)
-  build_dataset(folder, files, records=64 if quick else 512)
-  batches = {'count': 1, 'repeats': 1} if quick else {'count': 6, 'repeats': 8}
-  singles = {**batches, 'count': batches['count'] * 8}
+  build_dataset(folder, files, records)
+  with_inputs('text', 'image')
   fit = lambda file: data_utils.resize_and_pad_default(file, is_training=False)[:2]
+  singles = {**sizes, 'count': sizes['count'] * BATCH}
   return {
     'decode': of_bytes(data_utils.decode_image, files, **singles),
     'decode, resize and pad': of_bytes(fit, files, **singles),
-    'evaluation': evaluation(**batches),
-    'training': training(**batches),
+    'evaluation': evaluation('vqa_coco_2017', 'photos', **sizes),
+    'training': training('vqa_coco_2017', 'photos', **sizes),
   }
+
+
+def media(folder: pathlib.Path, records: int, sizes: dict[str, int]) -> dict[str, float]:
+  """Rates of examples with a sound, and with a video."""
+  from t5x.examples.unified_io.data import jsonl_task  # noqa: F401 (resolves 'jsonl:')
+
+  write_sound(folder / 'sound.wav')
+  write_video(folder / 'video.mp4')
+  rates = {}
+  for kind, file, inputs in (
+    ('audio', 'sound.wav', ('text', 'audio')), ('video', 'video.mp4', ('text', 'image_history')),
+  ):  # fmt: skip
+    rows = folder / f'{kind}.jsonl'
+    row = {kind: file, 'text': 'What is it?', 'target': 'noise'}
+    rows.write_text(''.join(f'{json.dumps({**row, "id": str(n)})}\n' for n in range(records)))
+    with_inputs(*inputs)
+    rates[kind] = evaluation(f'jsonl:{rows}', 'validation', **sizes)
+  return rates
 
 
 def main() -> None:
@@ -151,22 +207,26 @@ def main() -> None:
   measure.one_thread()
   import gin
 
-  from t5x.examples.unified_io.data import tasks  # noqa: F401 (registers)
+  from t5x.examples.unified_io import modality_processing  # noqa: F401 (for gin)
 
-  gin.bind_parameter('get_input_modalities.input_modality', ('text', 'image'))
   gin.bind_parameter('get_target_modalities.target_modality', ('text',))
+  records, sizes = 512, {'count': 6, 'repeats': 8}
+  if args.quick:
+    records, sizes = 24, {'count': 1, 'repeats': 1}
   with tempfile.TemporaryDirectory() as folder:
-    rates = pictures(pathlib.Path(folder), args.quick)
+    rates = pictures(pathlib.Path(folder), records, sizes)
+    rates |= media(pathlib.Path(folder), records, sizes)
   calibration = measure.calibrate(args.quick)
-  slower = calibration / measure.REFERENCE
-  rows = [
-    {
-      'what': name, 'examples/CPU s': rate, 'ms': 1000 / rate,
-      'original, scaled': ORIGINAL[name] / slower, 'times': rate * slower / ORIGINAL[name],
-    }
-    for name, rate in rates.items()
-  ]  # fmt: skip
-  measure.report('JPEG to batch, one thread', rows, calibration=calibration)
+  rows = []
+  for name, found in rates.items():
+    original = ORIGINAL[name] * measure.REFERENCE / calibration if name in ORIGINAL else None
+    rows.append(
+      {
+        'what': name, 'examples/CPU s': found, 'ms': 1000 / found, 'original, scaled': original,
+        'times': None if original is None else found / original,
+      }
+    )  # fmt: skip
+  measure.report('Records to batches, one thread', rows, calibration=calibration)
 
 
 if __name__ == '__main__':

@@ -3,12 +3,14 @@
 Run alone, it prints how much work a step of it is.
 """
 
+import dataclasses
 from typing import Any
 
 import measure
 import numpy as np
 
 TEXT, PATCHES, ANSWER = 256, 576, 64  # lengths
+LENGTHS_OF = ('inputs/text/tokens', 'inputs/image/input', 'targets/text/targets')
 FORWARD_AND_BACKWARD = 3  # a product's two gradients cost as much as two products
 
 
@@ -23,16 +25,29 @@ def config(**changes: Any) -> Any:
   return ModelConfig(**{**fields, **changes})
 
 
-def model(**changes: Any) -> Any:
-  """Text and raw patches of an image in, text out; `changes` are those of the configuration."""
-  import dataclasses
-
+def model(cfg: Any, *, use_vit: bool = False) -> Any:
+  """Text and an image in, text out; the image as raw patches, or through the frozen ViT."""
   from t5x.examples.unified_io import modality_specs, models, network
 
-  image = dataclasses.replace(modality_specs.input_spec('image'), use_vit=False)
+  image = dataclasses.replace(modality_specs.input_spec('image'), use_vit=use_vit)
   inputs = {'text': modality_specs.input_spec('text'), 'image': image}
   targets = {'text': modality_specs.target_spec('text')}
-  return models.EncoderDecoderModel(network.Transformer(config(**changes), inputs, targets))
+  return models.EncoderDecoderModel(network.Transformer(cfg, inputs, targets))
+
+
+def parameters(of: Any, examples: dict[str, np.ndarray]) -> Any:
+  """Drawn parameters of a model, without compiling its own way of drawing them."""
+  import jax
+
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(lambda key: of.init(key, examples), jax.random.key(0))
+
+  def draw(leaf):
+    if leaf.ndim < 2:
+      return np.ones(leaf.shape, np.float32)
+    return rng.standard_normal(leaf.shape, np.float32) * leaf.shape[-2] ** -0.5
+
+  return jax.device_put(jax.tree.map(draw, shapes))
 
 
 def batch(size: int = 4, vocab: int = 33_280, shrink: int = 1) -> dict[str, np.ndarray]:
@@ -57,37 +72,42 @@ def batch(size: int = 4, vocab: int = 33_280, shrink: int = 1) -> dict[str, np.n
   }
 
 
-def trainer(examples: dict[str, np.ndarray], **changes: Any) -> Any:
-  """What trains it with Adafactor; compiles nothing yet."""
+def trainer(of: Any, examples: dict[str, np.ndarray]) -> Any:
+  """What trains a model with Adafactor, frozen parts left out; compiles nothing yet."""
   from t5x import optimizers, partitioning
   from t5x import trainer as trainer_lib
 
   return trainer_lib.Trainer(
-    model(**changes),
-    optimizers.adafactor(learning_rate=1e-3, decay_rate=0.8, beta1=None),
+    of,
+    optimizers.adafactor(learning_rate=1e-3, decay_rate=0.8),
     partitioning.PjitPartitioner(),
     examples,
     seed=0,
+    trainable=['(?!image_vit/).*'],
   )
 
 
-def forward_flops(size: int = 4, shrink: int = 1, **changes: Any) -> int:
-  """Operations of the matrix products of a forward pass; a multiplication and an addition are 2."""
-  cfg = config(**changes)
-  width, inner, hidden = cfg.emb_dim, cfg.num_heads * cfg.head_dim, cfg.mlp_dim
-  text, patches, answer = (length // shrink for length in (TEXT, PATCHES, ANSWER))
-  sources, projection, mlp = text + patches, width * inner, 3 * width * hidden
+def forward_flops(cfg: Any, examples: dict[str, np.ndarray]) -> int:
+  """Operations of the matrix products of a forward pass, without those of the ViT.
+
+  A multiplication and an addition are two.
+  """
+  size, patches, channels = examples['inputs/image/input'].shape
+  sources = examples['inputs/text/tokens'].shape[1] + patches
+  answer = examples['targets/text/targets'].shape[1]
+  width, inner = cfg.emb_dim, cfg.num_heads * cfg.head_dim
+  projection, mlp = width * inner, 3 * width * cfg.mlp_dim
   encoder = sources * (4 * projection + mlp + 2 * sources * inner)
   decoder = answer * (6 * projection + mlp + 2 * (answer + sources) * inner)
   decoder += sources * 2 * projection  # keys and values of the inputs
-  ends = patches * 768 * width + answer * width * cfg.vocab_size
+  ends = patches * channels * width + answer * width * cfg.vocab_size
   layers = cfg.num_encoder_layers * encoder + cfg.num_decoder_layers * decoder
   return 2 * size * (layers + ends)
 
 
 def main() -> None:
   measure.arguments(__doc__)
-  forward = forward_flops() / 1e9
+  forward = forward_flops(config(), batch()) / 1e9
   row = {'forward, GFLOP': forward, 'with backward, GFLOP': FORWARD_AND_BACKWARD * forward}
   measure.report('Work of the reference model', [row])
 

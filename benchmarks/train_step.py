@@ -4,7 +4,10 @@ The state, the step and the metrics are those of train.py. The floor is the time
 products at the rate of the calibration.
 """
 
+from collections.abc import Mapping
+import dataclasses
 import time
+from typing import Any
 
 import measure
 import reference_model
@@ -17,13 +20,11 @@ OTHERS = {
 }
 
 
-def measured(scan: bool, *, repeats: int, shrink: int, layers: int) -> dict[str, float]:
-  """CPU seconds of compiling and of a step."""
+def measured(cfg: Any, examples: Mapping[str, Any], repeats: int) -> dict[str, float]:
+  """CPU seconds of a step, and of compiling it."""
   import jax
 
-  changes = {'num_encoder_layers': layers, 'num_decoder_layers': layers, 'scan_layers': scan}
-  examples = reference_model.batch(shrink=shrink)
-  trainer = reference_model.trainer(examples, **changes)
+  trainer = reference_model.trainer(reference_model.model(cfg), examples)
   state = trainer.plan.init()
   start = time.process_time()
   trainer.compile()
@@ -40,30 +41,28 @@ def measured(scan: bool, *, repeats: int, shrink: int, layers: int) -> dict[str,
 def main() -> None:
   args = measure.arguments(__doc__)
   measure.one_thread()
-  sizes = (
-    {'repeats': 1, 'shrink': 8, 'layers': 1} if args.quick
-    else {'repeats': 8, 'shrink': 1, 'layers': 4}
-  )  # fmt: skip
+  layers, repeats, shrink = (1, 1, 8) if args.quick else (4, 8, 1)
+  cfg = reference_model.config(num_encoder_layers=layers, num_decoder_layers=layers)
+  examples = reference_model.batch(shrink=shrink)
   calibration = measure.calibrate(args.quick)
-  flops = reference_model.FORWARD_AND_BACKWARD * reference_model.forward_flops(
-    shrink=sizes['shrink'], num_encoder_layers=sizes['layers'], num_decoder_layers=sizes['layers']
-  )
-  floor = calibration * flops / (2 * measure.SIZE**3)
-  ours = {
-    'ours, scanned layers': measured(True, **sizes),
-    'ours, unrolled layers': measured(False, **sizes),
-  }
+  rows = [
+    {'what': f'ours, {name} layers'}
+    | measured(dataclasses.replace(cfg, scan_layers=scan), examples, repeats)
+    for name, scan in (('scanned', True), ('unrolled', False))
+  ]
   calibration = min(calibration, measure.calibrate(args.quick))
   slower = calibration / measure.REFERENCE
-  rows = [
-    {'what': 'floor: matrix products alone', 'step, CPU s': floor, 'compile, CPU s': None},
-    *({'what': name, **row} for name, row in ours.items()),
-    *({'what': f'{name}, scaled', 'step, CPU s': seconds * slower, 'compile, CPU s': None}
-      for name, seconds in OTHERS.items()),
-  ]  # fmt: skip
+  rows += [
+    {'what': f'{name}, scaled', 'step, CPU s': seconds * slower, 'compile, CPU s': None}
+    for name, seconds in OTHERS.items()
+  ]
+  flops = reference_model.FORWARD_AND_BACKWARD * reference_model.forward_flops(cfg, examples)
+  floor = calibration * flops / (2 * measure.SIZE**3)
   for row in rows:
     row['times the floor'] = row['step, CPU s'] / floor
-  measure.report('Training step, one thread', rows, calibration=calibration, GFLOP=flops / 1e9)
+  measure.report(
+    'Training step, one thread', rows, calibration=calibration, GFLOP=flops / 1e9, floor=floor
+  )
 
 
 if __name__ == '__main__':

@@ -165,9 +165,8 @@ class Trainer:
     self._in_flight: deque[Metrics] = deque()
     self.eval_step = self._with_scope(jax.jit(model.eval_fn))
 
-  def compile(self) -> float:
-    """Compiles the step ahead of time; returns the seconds it took."""
-    start = time.monotonic()
+  def lower(self) -> jax.stages.Lowered:
+    """The step, traced and lowered for this mesh, ready to be looked at or compiled."""
     replicated, rows = self.partitioner.replicated, self.partitioner.batch_sharding
     step = jax.jit(
       self._step,
@@ -176,8 +175,13 @@ class Trainer:
       out_shardings=(self.plan.shardings, replicated),
     )
     with self.partitioner.scope():
-      self._compiled = step.lower(self.plan.abstract, self.input_spec, self.key).compile()
-    self.key = jax.device_put(self.key, replicated)
+      return step.lower(self.plan.abstract, self.input_spec, self.key)
+
+  def compile(self) -> float:
+    """Compiles the step ahead of time; returns the seconds it took."""
+    start = time.monotonic()
+    self._compiled = self.lower().compile()
+    self.key = jax.device_put(self.key, self.partitioner.replicated)
     seconds = time.monotonic() - start
     logging.info('Compiled the training step in %.1f s.', seconds)
     return seconds
