@@ -161,3 +161,17 @@ def test_a_run_file_asks_for_each_macro_that_it_requires(file):
     others = [binding for binding in bindings if binding != left_out]
     with pytest.raises(UserError, match=f'{left_out.split()[0]} must be given'):
       gin_utils.parse([f'{UIO}/tiny.gin', file], others)
+
+
+@pytest.mark.parametrize('checkpoint', [None, 'c'])
+def test_own_data_take_the_released_defaults_with_a_checkpoint_alone(checkpoint):
+  file = f'{UIO}/finetune/jsonl.gin'
+  given = (f'INITIAL_CHECKPOINT_PATH = {checkpoint!r}', 'TRAIN_STEPS = 1')
+  gin_utils.parse([f'{UIO}/tiny.gin', file], (*OWN, *given))
+  modalities, run = gin.get_bindings('get_input_modalities'), gin.get_bindings('train')
+  vits = {modalities[f'use_{m}_vit'] for m in ('image', 'image_history', 'audio', 'audio_history')}
+  frozen = gin.query_parameter('RELEASED_TRAINABLE/gin.macro.value')
+  assert vits == {checkpoint is not None}
+  assert run['trainable'] == (('.*',) if checkpoint is None else frozen)
+  rate = float(run['optimizer'].learning_rate_fn(3_000_000))
+  assert rate == pytest.approx(0.001 if checkpoint is None else 0.5 / 3_000_000**0.5)

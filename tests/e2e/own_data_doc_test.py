@@ -39,6 +39,13 @@ def test_the_rows_that_the_page_shows_are_rows():
     assert rows.parse(json.loads(line), '/data').has_target
 
 
+WITHOUT_DATA = (
+  '--gin.DATA=None',
+  """--gin.INPUT_MODALITIES='["text", "image"]'""",
+  """--gin.TARGET_MODALITIES='["text"]'""",
+)
+
+
 # ---- Executed ------------------------------------------------------------------------------------
 @pytest.fixture(scope='module')
 def workplace(tmp_path_factory) -> pathlib.Path:
@@ -86,6 +93,17 @@ def test_the_worked_example_runs_word_for_word(workplace):
   answer = json.loads(run(ask, workplace))
   assert answer['input'] == '[Text] [S] What is this?'
   assert answer['meta']['meta/number'] == 1
+  (look,) = re.findall(r'```sh\n(.*?)```', section('Look at it'), re.DOTALL)
+  run(look, workplace)
+  page = workplace / 'runs/photographs/shown/own.photographs.html'
+  assert page.read_text(encoding='utf-8').count('data:image/jpeg') >= 5
+  assert all(option in PAGE for option in WITHOUT_DATA)
+  (workplace / 'runs/photographs.jsonl').unlink()
+  command = ask.split('\ncat')[0].replace('answers"', 'again"')
+  run(' '.join([command, *WITHOUT_DATA]), workplace)
+  folder = workplace / 'runs/photographs'
+  first, again = (folder / f / 'own.questions-100.jsonl' for f in ('answers', 'again'))
+  assert first.read_text(encoding='utf-8') == again.read_text(encoding='utf-8')
 
 
 @pytest.mark.slow

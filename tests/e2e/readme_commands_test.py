@@ -7,10 +7,11 @@ import shutil
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from sentencepiece import sentencepiece_model_pb2 as proto
 
-from t5x import legacy_checkpoints
+from t5x import legacy_checkpoints, state_transforms
 from t5x.examples.unified_io import config, utils
 from t5x.examples.unified_io.interop import legacy_names
 from tests.e2e import commands
@@ -19,6 +20,7 @@ from tests.testdata import tiny_world
 COMMANDS = commands.of_readme()
 # Few rows of a batch are padding; equal numbers on any number of devices.
 SMALL = ('--gin.BATCH_SIZE=8', "--gin.model_config.dtype='float32'")
+MODALITIES = (['image', 'text'], ['text'])
 PARAMETERS = 'Total number of parameters: 831,724,800'
 
 
@@ -70,7 +72,7 @@ def workshop(tmp_path_factory):
   folder = tmp_path_factory.mktemp('workshop')
   tiny_world.build(folder)
   filled_tokenizer(folder / 'tokenizer.model')
-  model = utils.get_model('tiny', ['image', 'text'], ['text'])
+  model = utils.get_model('tiny', *MODALITIES)
   params, _ = utils.get_parameters(model, rng=jax.random.key(1))
   flat = legacy_names.tree_to_legacy(
     jax.tree.map(np.asarray, params), model.module.config, ['image', 'text']
@@ -112,6 +114,35 @@ def test_the_eval_command_runs_on_a_t5x_checkpoint_with_relative_paths_on_1_and_
   assert texts == texts_of_8
   assert metrics == metrics_of_8
   assert {'step', 'acc', 'iou'} <= set(metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_own_data_start_from_a_t5x_checkpoint_and_leave_its_frozen_parts_as_they_are(workshop):
+  (args,) = [
+    words[2:]
+    for words in filter(commands.on_own_data, commands.lines_of_readme())
+    if any('INITIAL_CHECKPOINT_PATH' in word for word in words)
+  ]
+  picture = os.path.join(commands.ROOT, 'create_data/demo_world/photographs/cat.jpg')
+  rows = [{'text': f'{i}?', 'answers': f'{i}', 'image': picture} for i in range(4)]
+  rows += [{'text': f'{i}?', 'answers': f'{i}'} for i in range(9)]
+  (workshop / 'my.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  args = [a.replace('large.gin', 'tiny.gin').replace('/path/to/large-3m', 'tiny-3m') for a in args]
+  done = commands.run(
+    [os.path.join(commands.ROOT, 't5x/train.py'), *args, '--gin.STEPS=1', '--gin.EVAL_STEPS=1',
+     '--gin.image_sizes.input=(64, 64)', *SMALL], workshop,
+    UIO2_TOKENIZER=str(workshop / 'tokenizer.model'), PYTHONPATH=str(commands.ROOT),
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  saved = ocp.PyTreeCheckpointer().restore(workshop / 'out' / 'checkpoint_3000001' / 'state')
+  assert saved['state']['step'] == 3_000_001
+  before, _ = utils.get_parameters(utils.get_model('tiny', *MODALITIES), rng=jax.random.key(1))
+  before, after = (state_transforms.flatten(tree) for tree in (before, saved['target']))
+  changed = {name for name in before if not np.array_equal(before[name], after[name])}
+  assert any('image_vit' in name for name in before)
+  assert changed
+  assert not any('image_vit' in name for name in changed)
 
 
 @pytest.mark.slow

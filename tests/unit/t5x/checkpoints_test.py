@@ -131,6 +131,19 @@ def test_modes_choose_among_checkpoints(saved):
   assert found(path=f'{saved}/checkpoint_3', mode='specific') == [f'{saved}/checkpoint_3']
 
 
+def test_steps_are_counted_from_those_of_the_checkpoint(saved, tmp_path):
+  legacy_checkpoints.save_t5x_checkpoint(tmp_path / 'large', {'w': np.zeros(2)}, step=3_000_000)
+  after = lambda path: checkpoints.steps_after(path, 7)
+  assert after(None) == 7
+  assert after(f'{saved}/checkpoint_12') == 19
+  assert after(str(tmp_path / 'large')) == 3_000_007
+  shutil.copytree(saved / 'checkpoint_12', tmp_path / 'mine')
+  with pytest.raises(
+    CheckpointError, match=r'the name of .*mine tells no step .*; set TRAIN_STEPS'
+  ):
+    after(str(tmp_path / 'mine'))
+
+
 def test_relative_paths_are_made_absolute(saved, monkeypatch):
   monkeypatch.chdir(saved.parent)
   config = RestoreCheckpointConfig(path=saved.name)
