@@ -94,10 +94,9 @@ def batch(size: int = 4, seed: int = 0) -> Batch:
     if name != 'text':
       shape = (size, spec.grid.height, spec.grid.width, spec.channels)
       made[f'targets/{name}/{name}'] = _noise(rng, shape)
-      for field in ('mask', 'loss_mask', 'task_mask'):
-        made[f'targets/{name}/{field}'] = (rng.random((size, spec.grid.count)) < 0.8).astype(
-          np.int32
-        )
+      mask, loss, task = (rng.random((3, size, spec.grid.count)) < 0.8).astype(np.int32)
+      masks = {'mask': mask, 'loss_mask': mask * loss, 'task_mask': mask * task}
+      made |= {f'targets/{name}/{field}': array for field, array in masks.items()}
   return made
 
 

@@ -37,9 +37,11 @@ def _stored_config(c: harness.Case, name: str, tree: Mapping[str, Any]) -> dict[
   return {**config, 'modalities': {**modalities, **vits}}
 
 
-def _our_rows(stored: Mapping[str, Any], inputs: list[str]) -> dict[str, dict[str, Any]]:
+def _our_rows(
+  stored: Mapping[str, Any], inputs: list[str], *, scan_layers: bool
+) -> dict[str, dict[str, Any]]:
   """What the tree's file says of each parameter, from our network; nothing is computed."""
-  module = support.transformer(stored, scan_layers=True)
+  module = support.transformer(stored, scan_layers=scan_layers)
   shapes = jax.eval_shape(module.init, jax.random.key(0), support.dummy_batch(module))
   boxed = support.flat(shapes['params'])
   axes = {path: box.names for path, box in boxed.items()}
@@ -81,7 +83,11 @@ def test_parameter_trees(path):
     c.given(*_PROSE)
     for name, entry in c.config['trees'].items():
       tree = json.loads((path / entry['file']).read_text())
-      rows = _our_rows(_stored_config(c, name, tree), entry['input'])
+      config = _stored_config(c, name, tree)
+      rows, unrolled = (
+        _our_rows(config, entry['input'], scan_layers=scan) for scan in (True, False)
+      )
+      assert rows == unrolled
       summary = _summary(rows)
       stored = {row.pop('path'): row for row in tree['params']}
       c.exact(f'{entry["file"]}/params', rows, stored)
