@@ -119,7 +119,7 @@ def _meta(meta: Mapping[str, Any]) -> str:
   open_rows, closed_rows = [], []
   for name, value in meta.items():
     told = _plain(value)
-    if told is not None:
+    if told:
       name = html.escape(name.removeprefix('meta/'))
       rows = closed_rows if np.asarray(value).dtype.kind == 'f' else open_rows
       rows.append(f'<dt>{name}</dt><dd>{html.escape(told)}</dd>')

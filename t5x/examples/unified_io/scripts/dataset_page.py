@@ -28,7 +28,8 @@ th, td { padding: 10px 12px; border: 1px solid #e3e7ec; text-align: left; vertic
 th { position: sticky; top: 0; background: #eef1f5; z-index: 1; font-weight: 600; }
 td.number { color: #56657a; text-align: right; }
 td p { margin: 0 0 6px; min-width: 20ch; max-width: 46ch; overflow-wrap: anywhere; }
-td dl { margin: 0; max-width: 26ch; overflow-wrap: anywhere; } td dd { margin: 0 0 6px; }
+td dl { margin: 0; min-width: 16ch; max-width: 26ch; overflow-wrap: anywhere; }
+td dd { margin: 0 0 6px; }
 .frames { display: flex; flex-wrap: wrap; gap: 4px; width: max-content; max-width: 1060px; }
 td small { color: #56657a; display: block; } td img { display: block; margin-bottom: 4px; }
 img { image-rendering: pixelated; } tr.bad td { background: #fdecea; color: #8c1d18; }
