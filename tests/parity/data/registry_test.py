@@ -1,7 +1,6 @@
 """What is registered, and registered tasks from record to batch and from prediction to score."""
 
 import functools
-import itertools
 import json
 
 import numpy as np
@@ -155,14 +154,15 @@ def text_of(tokens):
   return evaluator.decode_text(tokens, vocabulary.get_default_vocabulary())
 
 
-def with_context(row, templates):
+def with_context(row, templates, length):
   """What an instruction asks with its context where it has one, as the ids decode."""
   family = 'NLP Instruction Context' if row['input'] else 'NLP Instruction'
   text = templates[family].replace('{instruction}', row['instruction'])
-  text = text.replace('{context}', row['input'])
+  text = prompts_lib.TEXT_OUTPUT + text.replace('{context}', row['input'])
   vocab = vocabulary.get_default_vocabulary()
-  parts = (prompts_lib.TEXT_OUTPUT + text).split(prompts_lib.TRUNCATE_MARKER)
-  return vocab.decode(list(itertools.chain(*(vocab.encode(part) for part in parts))))
+  *before, last = map(vocab.encode, text.split(prompts_lib.TRUNCATE_MARKER))
+  room = length - 1 - len(last)
+  return vocab.decode([*(before[0][:room] if before else []), *last][: length - 1])
 
 
 @pytest.mark.parametrize('path', harness.cases(FOLDER, 'pipeline_*'))
@@ -193,7 +193,8 @@ def mended_texts(c):
   rows = functools.reduce(lambda t, k: t[k], path, case_file(c.config['source']['case']))
   if 'instruction' not in rows[0]:
     return None
-  return [with_context(row, c.config['pinned']['prompt_templates']) for row in rows]
+  templates, lengths = c.config['pinned']['prompt_templates'], c.config['sequence_length']
+  return [with_context(row, templates, lengths['text_inputs']) for row in rows]
 
 
 def compare_example(c, i, example, batch, want, texts):

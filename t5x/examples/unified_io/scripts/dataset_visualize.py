@@ -53,10 +53,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     gin_utils.parse(args.gin_file, args.gin_bindings, whole_run=False)
     if args.tfds_data_dir:
       preflight.set_tfds_data_dir(gin_utils.absolute_path(args.tfds_data_dir))
-    with bindings.explained():
-      visualize(**_arguments(args))
-  except UserError as error:
-    print(f'dataset_visualize.py: {error}', file=sys.stderr)
+    visualize(**_arguments(args))
+  except (UserError, ValueError, FileNotFoundError) as error:
+    print(f'dataset_visualize.py: {bindings.explain(error)}', file=sys.stderr)
     sys.exit(2)
 
 
