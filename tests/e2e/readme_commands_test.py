@@ -118,6 +118,7 @@ def test_the_eval_command_runs_on_a_t5x_checkpoint_with_relative_paths_on_1_and_
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.filterwarnings('ignore:Sharding info not provided')  # it is read from the checkpoint
 def test_own_data_start_from_a_t5x_checkpoint_and_leave_its_frozen_parts_as_they_are(workshop):
   (args,) = [
     words[2:]

@@ -5,7 +5,7 @@ rows need (t5_1_1/finetune/jsonl.gin). Wherever a task is named, 'jsonl:PATH' na
 file. docs/own_data.md tells the format of rows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -80,6 +80,9 @@ class OwnData:
       made = self._index(path)
       rows = self._usable(made, is_learned)
       self._say_what_is_long(made, rows)
+      if self.data and (further := made.brings(rows) - self.brings()):
+        found = ', '.join(sorted(further))
+        _once(logging.warning, f'{path} brings {found}, which the data to learn from do not have.')
       splits = self._splits(made, rows) if is_learned else dict.fromkeys(_ALL_SPLITS, rows)
       for task, own_splits in _by_options(name, made, splits):
         source = own_source.OwnSource(
@@ -117,7 +120,7 @@ class OwnData:
     if bad and not self.skip_bad_rows:
       raise UserError(_of_bad_rows(made, bad))
     if bad:
-      _say(f'{made.rows.path}: {len(bad)} of {len(made.rows)} rows are left out.')
+      _once(logging.warning, f'{made.rows.path}: {len(bad)} of {len(made.rows)} rows are left out.')
     if not len(rows):
       raise UserError(f'{made.rows.path} has no row that can be used, of {len(made.rows)}')
     return rows
@@ -127,18 +130,17 @@ class OwnData:
     held_out = np.zeros(len(rows), bool)
     if not self.data_eval:
       held_out = choose_held_out(made.columns['group'][rows], self.held_out)
-    logging.info(
-      '%s: %d rows, of which %d are held out.', made.rows.path, len(rows), held_out.sum()
-    )
+    _once(logging.info, f'{made.rows.path}: {len(rows)} rows, {held_out.sum()} of them held out.')
     return {'train': rows[~held_out], 'validation': rows[held_out]}
 
   def _say_what_is_long(self, made: index.Index, rows: np.ndarray) -> None:
     for name, limit in (('input', self.text_inputs), ('target', self.text_targets)):
       lengths = made.columns[f'{name}_tokens'][rows] + 1  # EOS
       if limit and (count := int((lengths > limit).sum())):
-        _say(
+        _once(
+          logging.warning,
           f'{made.rows.path}: the {name} text of {count} of {len(rows)} rows is longer than '
-          f'text_{name}s={limit} tokens (the longest has {lengths.max()}); its end is cut off.'
+          f'text_{name}s={limit} tokens (the longest has {lengths.max()}); its end is cut off.',
         )
 
 
@@ -248,9 +250,9 @@ def _load(path: str, rename: tuple, decode: bool, signature: str) -> index.Index
 
 
 @functools.cache
-def _say(sentence: str) -> None:
-  """Logs it once: gin asks again and again."""
-  logging.warning(sentence)
+def _once(log: Callable[..., None], sentence: str) -> None:
+  """Logs it once, however often gin asks."""
+  log('%s', sentence)
 
 
 def _of_bad_rows(made: index.Index, bad: Mapping[int, Sequence[str]]) -> str:

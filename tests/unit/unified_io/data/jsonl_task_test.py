@@ -203,6 +203,13 @@ def test_a_share_is_held_out_or_another_file_evaluated_on(tmp_path):
   assert {s: source.num_examples(s) for s in source.splits} == {'train': 40}
 
 
+def test_pictures_to_be_evaluated_on_alone_are_said(tmp_path, caplog):
+  caplog.set_level(logging.WARNING)
+  other = write(tmp_path, [qa(0, image=picture(tmp_path))], 'other.jsonl')
+  jsonl_task.OwnData(data=write(tmp_path, [qa(0)]), data_eval=other).names()
+  assert f'{other} brings image, which the data to learn from do not have' in caplog.text
+
+
 def test_nothing_can_be_held_out_of_one_picture(tmp_path):
   own = jsonl_task.OwnData(data=write(tmp_path, [qa(0)] * 5))
   assert own.names() == ('own.my', None)

@@ -169,9 +169,13 @@ def test_a_source_is_read_once_and_again_when_the_code_changes():
   for _ in range(2):
     rows(text_adapter.adapt_text_task('cola'))
     assert READ.count('validation') == 1
-  add('cola', functools.partial(drop_at_random.__wrapped__, seed=0), *TOKENIZED)
-  source = seqio.TaskRegistry.get(text_adapter.adapt_text_task('cola')).source
-  assert not source.folder.exists()
+
+  def shouted(dataset):
+    return to_text(dataset).map(lambda ex: {**ex, 'inputs': tf.strings.upper(ex['inputs'])})
+
+  add('cola', shouted, *TOKENIZED)
+  made = rows(text_adapter.adapt_text_task('cola'))
+  assert made[0]['text_inputs'] == '[Text] [S] COLA SENTENCE: SENTENCE 0 IST GUT.'
 
 
 def test_objectives_on_ids_are_decoded_by_their_own_vocabulary():

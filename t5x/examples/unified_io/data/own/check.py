@@ -51,10 +51,9 @@ class Checker:
       decode: decode pictures instead of reading their headers.
     """
     self._rows, self._rename = rows, rename
-    # Many rows may be about one picture.
-    self._check = functools.lru_cache(maxsize=4096)(
-      lambda name, media: media_fields.check(name, media, decode)
-    )
+    self._look = functools.partial(media_fields.check, decode=decode)
+    # Many rows may be about one file.
+    self._look_once = functools.lru_cache(maxsize=2**16)(self._look)
 
   def __call__(self, row: int) -> Summary:
     """Looks at one row.
@@ -67,7 +66,8 @@ class Checker:
     faults, brings = [], set()
     for name, media in parsed.media.items():
       try:
-        brought, size = self._check(name, media)
+        look = self._look if media.path is None else self._look_once
+        brought, size = look(name, media)
       except media_lib.MediaError as e:
         faults.append(f'{name}: {e}')
         continue

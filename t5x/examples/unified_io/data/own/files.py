@@ -221,11 +221,14 @@ def _converted(path: str) -> pathlib.Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f'{target.name}.{os.getpid()}')
     logging.info('Converting %s to %s, once.', path, target)
-    with (
-      pa.parquet.ParquetFile(path) as source,
-      pa.ipc.new_file(str(partial), source.schema_arrow) as writer,
-    ):
-      for batch in source.iter_batches(_CONVERTED_AT_ONCE):
-        writer.write_batch(batch)
+    with pa.parquet.ParquetFile(path) as source:
+      # A single row carries no dictionary with it.
+      plain = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in source.schema_arrow
+      ]
+      with pa.ipc.new_file(str(partial), pa.schema(plain)) as writer:
+        for batch in source.iter_batches(_CONVERTED_AT_ONCE):
+          writer.write_batch(batch.cast(pa.schema(plain)))
     os.replace(partial, target)
   return target

@@ -83,7 +83,7 @@ def _blank(spec: tf.TensorSpec) -> np.ndarray:
 
 
 # ---- Checks --------------------------------------------------------------------------------------
-def check(name: str, media: media_lib.Media, decode: bool) -> tuple[tuple[str, ...], Any]:
+def check(name: str, media: media_lib.Media, *, decode: bool) -> tuple[tuple[str, ...], Any]:
   """What a field brings, and the (height, width) of a picture, from the header of its file.
 
   Args:

@@ -148,7 +148,8 @@ class _Reader:
     family = self.family(text, boxes, media)
     if boxes and not text and family != AS_IS and family_slots(family):
       text = '{boxes}'  # the boxes fill the slot of the prompt
-    if boxes and not answers and not _SLOT.search(text):
+    writes_text = not any(name in media for name in TARGET_MEDIA)
+    if boxes and writes_text and not answers and not _SLOT.search(text):
       answers = ('{boxes}',)  # where is ...?
     options = self.texts('options')
     self.check_options(options, answers)
@@ -156,7 +157,7 @@ class _Reader:
     if boxes and 'image' not in media:
       self.faults.append('boxes need an image')
     return Row(
-      text=text, family=family, prefix=self.prefix(media, answers), answers=answers,
+      text=text, family=family, prefix=self.prefix(media), answers=answers,
       options=options, boxes=boxes, media=media, example_id=str(self.fields.get('id', '')),
       metric=self.metric(answers, boxes, family),
     )  # fmt: skip
@@ -192,7 +193,7 @@ class _Reader:
 
   def boxes(self) -> tuple[tuple[float, ...], ...]:
     value, name = self.fields.get('boxes', []), self.fields.get('box_format', 'xyxy')
-    if name not in _BOX_FORMATS:
+    if not isinstance(name, str) or name not in _BOX_FORMATS:
       self.faults.append(
         f'box_format is {_shown(name)}; it must be one of {", ".join(_BOX_FORMATS)}'
       )
@@ -238,7 +239,7 @@ class _Reader:
       self.faults.append(f'task {family!r} asks by itself; leave out text or task')
     return family
 
-  def prefix(self, media: Mapping[str, Any], answers: tuple[str, ...]) -> str:
+  def prefix(self, media: Mapping[str, Any]) -> str:
     targets = [name for name in TARGET_MEDIA if name in media]
     targets += [name for name in ('answers', 'target') if name in self.fields]
     if len(targets) > 1 and set(targets) != {'answers', 'target'}:

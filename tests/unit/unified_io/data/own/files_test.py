@@ -83,6 +83,13 @@ def test_any_row_of_a_table_is_read_without_the_others(tmp_path, write):
     assert rows.number(i) == i + 1
 
 
+def test_columns_of_categories_are_texts(tmp_path):
+  names = pa.array([f'name {i % 7}' for i in range(600)]).dictionary_encode()
+  pq.write_table(pa.table({'answers': names}), tmp_path / 'my.parquet', row_group_size=100)
+  rows = files.open_rows(str(tmp_path / 'my.parquet'))
+  assert [row['answers'] for row in all_fields(rows)] == names.to_pylist()
+
+
 def test_a_parquet_file_is_converted_once_and_again_when_it_changes(tmp_path):
   path = write_parquet(tmp_path)
   for _ in range(2):

@@ -1,5 +1,10 @@
 """A row's fields: what they mean together, and what is said about each fault."""
 
+import contextlib
+import math
+
+import hypothesis
+from hypothesis import strategies as st
 import pytest
 
 from t5x.examples.unified_io.data import prompts
@@ -137,6 +142,32 @@ def test_the_boxes_of_the_first_answer(answers, boxes):
 def test_a_fault_is_named_and_told_how_to_mend(fields, fault):
   found = faults(**{'text': 'What?', **fields})
   assert any(fault in said for said in found), found
+
+
+def test_boxes_stand_for_no_answer_where_a_picture_is_to_be_made():
+  given = {'image': 'a.jpg', 'image_target': 'b.jpg', 'boxes': [1, 2, 3, 4]}
+  assert not parse(**given, text='Fill {boxes}').answers
+  assert 'no text names the boxes; write {boxes} where they belong' in faults(**given, text='Fill')
+
+
+TEXTS = st.sampled_from(
+  ['', ' ', 'a', '{box0}', '{boxes}', 'Refexp', 'xywh', 'vqa', 'a.jpg', 'data:,base64,YQ==']
+)
+JSON = st.recursive(
+  st.one_of(st.none(), st.booleans(), st.sampled_from([-1, 0, 2, 0.5, math.nan, math.inf]), TEXTS),
+  lambda inner: st.one_of(
+    st.lists(inner, max_size=4),
+    st.dictionaries(st.sampled_from(['bytes', 'path', 'a']), inner, max_size=2),
+  ),
+  max_leaves=5,
+)
+
+
+@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@hypothesis.given(st.dictionaries(st.sampled_from([*rows.FIELDS, 'other']), JSON))
+def test_whatever_json_says_is_a_row_or_refused_with_words(fields):
+  with contextlib.suppress(rows.RowError):
+    assert parse(**fields).prefix
 
 
 def test_all_faults_of_a_row_are_told():
