@@ -136,13 +136,7 @@ class _Reader:
     self.fields, self.folder, self.faults = fields, folder, []
 
   def row(self) -> Row:
-    for name in self.fields:
-      if name not in FIELDS:
-        near = difflib.get_close_matches(name, FIELDS, n=2)
-        hint = (
-          f'did you mean {" or ".join(near)}?' if near else f'a row may have {", ".join(FIELDS)}'
-        )
-        self.faults.append(f'unknown field {name!r}; {hint}')
+    self.check_names()
     boxes, media = self.boxes(), self.media()
     text, answers = self.text_of('text'), self.answers()
     family = self.family(text, boxes, media)
@@ -161,6 +155,17 @@ class _Reader:
       options=options, boxes=boxes, media=media, example_id=str(self.fields.get('id', '')),
       metric=self.metric(answers, boxes, family),
     )  # fmt: skip
+
+  def check_names(self) -> None:
+    near = {n: difflib.get_close_matches(n, FIELDS, n=2) for n in self.fields if n not in FIELDS}
+    for name, found in near.items():
+      if found:
+        self.faults.append(f'unknown field {name!r}; did you mean {" or ".join(found)}?')
+    if far := [repr(name) for name, found in near.items() if not found]:
+      self.faults.append(
+        f'unknown field {", ".join(far)}; a row may have {", ".join(FIELDS)} (OwnData.fields gives '
+        'other names)'
+      )
 
   def text_of(self, name: str) -> str:
     value = self.fields.get(name, '')

@@ -111,6 +111,7 @@ def test_the_boxes_of_the_first_answer(answers, boxes):
   ('fields', 'fault'),
   [
     ({'imge': 'c.jpg'}, "unknown field 'imge'; did you mean image"),
+    ({'zzz': 1, 'qqq': 2}, "unknown field 'zzz', 'qqq'; a row may have text, task"),
     ({'text': ''}, 'text is empty'),
     ({'text': 3}, 'text must be a text, not 3'),
     ({'answers': ' '}, 'answers is empty'),
