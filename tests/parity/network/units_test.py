@@ -116,7 +116,7 @@ def check_packing(case: harness.Case) -> None:
   fields = {'embed': 'embed', 'mask': 'mask', 'pos': 'rotary', 'segment_ids': 'segments'}
 
   def arrange(length: int | None, examples: int) -> tuple[Any, compaction.Arranged]:
-    return compaction.arrange(parts, sequences.join_inputs, length, examples)
+    return compaction.arrange(parts, sequences.join_inputs, length, compaction.Sharing(examples))
 
   def compare(prefix: str, arranged: compaction.Arranged) -> None:
     for stored, ours in fields.items():
