@@ -67,8 +67,7 @@ def place(
     spec: of the modality: its grid and channels.
   """
   grid, channels = spec.grid, spec.channels
-  patches = np.asarray(patches, np.float64).reshape(-1, grid.patch, grid.patch, channels)
-  values = np.zeros((grid.count, grid.patch, grid.patch, channels))
+  values = np.zeros((grid.count, spec.patch_dim))
   arrived, seen = np.zeros((2, grid.count), np.int32)
   order = np.argsort(mask, kind='stable')  # where two share a place, the one that is seen stays
   values[pos_ids[order]] = denormalise(patches[order], channels)
@@ -83,9 +82,11 @@ def place(
 
 
 def denormalise(values: np.ndarray, channels: int) -> np.ndarray:
-  """Undoes the normalisation of inputs, of RGB (3 channels) or log-mel (1); last axis: channel."""
+  """Undoes the normalisation of input patches [n, d], of RGB (3 channels) or log-mel (1)."""
+  values = np.asarray(values, np.float64)
   if channels == 3:
-    return values * np.array(config.IMAGE_VIT_STD) + np.array(config.IMAGE_VIT_MEAN)
+    count = values.shape[-1] // channels  # a patch at once is far faster than its pixels one by one
+    return values * np.tile(config.IMAGE_VIT_STD, count) + np.tile(config.IMAGE_VIT_MEAN, count)
   return values * config.AUDIO_VIT_STD + config.AUDIO_VIT_MEAN
 
 
