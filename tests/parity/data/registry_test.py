@@ -1,16 +1,13 @@
 """What is registered, and registered tasks from record to batch and from prediction to score."""
 
 import functools
-import json
 
 import numpy as np
 import pytest
 import seqio
 import tensorflow as tf
 
-from create_data.tfdatasets.alpaca import build as alpaca
-from create_data.tfdatasets.flan import build as flan
-from t5x import eval_batches, evaluation, prediction, stream, task_examples
+from t5x import eval_batches, evaluation, prediction, task_examples
 from t5x.examples.unified_io import config, modality_processing
 from t5x.examples.unified_io.data import (
   data_utils,
@@ -23,93 +20,10 @@ from t5x.examples.unified_io.data import prompts as prompts_lib
 from t5x.examples.unified_io.inference import evaluator
 from tests.contract import tasks_test
 from tests.parity import harness
-from tests.parity.data import compare, raw
-from tests.parity.data.preprocessing_test import decoded, raw_field
+from tests.parity.data import compare, raw, stored_records
+from tests.parity.data.preprocessing_test import decoded
 
 FOLDER = 'data/j_registry'
-PICTURE = 'uint8 picture'
-
-
-# ---- Which task a case means, and its records ----------------------------------------------------
-def task_of(name, case):
-  """The registered task of a case; one that was served from memory goes by its data."""
-  if name in seqio.TaskRegistry.names():
-    return seqio.TaskRegistry.get(name)
-  if 'source' in case:
-    builders = [alpaca.DATASET, *(flan.dataset(kind) for kind in flan.KINDS)]
-    source = case_file(case['source']['case'])['source']
-    return seqio.TaskRegistry.get({b.hub_name: b.name for b in builders}[source])
-  mixture = seqio.MixtureRegistry.get(name.removesuffix('_memory'))
-  return min(mixture.tasks, key=lambda task: task.name)
-
-
-def case_file(case):
-  return json.loads((harness.root() / 'data' / case / 'case.json').read_text())
-
-
-def records_of(c, case, task):
-  """A dataset of the records of a case, as the task's source gives them."""
-  if 'raw_examples' in case:
-    key_map = task.preprocessors[0].keywords['key_map']
-    rows = [unkeyed({k: raw_field(c, v) for k, v in row.items()}, key_map)
-            for row in case['raw_examples']]  # fmt: skip
-    spec = tf.nest.map_structure(open_spec, rows[0])
-  else:
-    source = case['source']
-    described = case_file(source['case'])
-    path = source['records'].split('.')
-    rows = functools.reduce(lambda tree, key: tree[key], path, described)
-    features = described['dataset']['features']
-    rows = [typed(row, features, lambda i=i: picture(source, i)) for i, row in enumerate(rows)]
-    spec = spec_of(features)
-  spec |= {stream.SEED: tf.TensorSpec([2], tf.int32), stream.POSITION: tf.TensorSpec([], tf.int64)}
-  numbered = [
-    {**row, stream.SEED: np.array([i, 0], np.int32), stream.POSITION: np.int64(i)}
-    for i, row in enumerate(rows)
-  ]
-  return tf.data.Dataset.from_generator(lambda: iter(numbered), output_signature=spec)
-
-
-def picture(source, i):
-  """The picture of record i."""
-  return raw.arrays_of(source['case'])[source['pictures'].replace('<i>', str(i))]
-
-
-def unkeyed(example, key_map):
-  """The record whose fields a task moves to where `example` has them."""
-  record = {}
-  for name, path in key_map.items():
-    *folders, last = path
-    functools.reduce(lambda tree, key: tree.setdefault(key, {}), folders, record)[last] = example[
-      name
-    ]
-  return record
-
-
-def open_spec(tensor):
-  """The spec of a tensor whose lengths are not known beforehand, save the channels of a picture."""
-  if isinstance(tensor, tf.RaggedTensor):
-    return tf.RaggedTensorSpec([None, None], tensor.dtype)
-  lengths = [None] * tensor.shape.rank
-  return tf.TensorSpec([*lengths[:-1], 3] if len(lengths) == 3 else lengths, tensor.dtype)
-
-
-def spec_of(feature):
-  if 'dtype' in feature:
-    return tf.TensorSpec(feature['shape'], feature['dtype'])
-  return {name: spec_of(part) for name, part in feature.items()}
-
-
-def typed(value, feature, pixels):
-  """What JSON holds -> what the dataset holds."""
-  if 'dtype' not in feature:
-    return {name: typed(value[name], part, pixels) for name, part in feature.items()}
-  if isinstance(value, str) and value.startswith(PICTURE):
-    return pixels()
-  if feature['dtype'] == 'string':
-    return np.array(value, object)
-  shape = [-1 if size is None else size for size in feature['shape']]
-  return np.array(value, feature['dtype']).reshape(shape)
 
 
 # ---- Running a task ------------------------------------------------------------------------------
@@ -132,8 +46,8 @@ def run(monkeypatch, tmp_path):
       data_utils, 'draw_float',
       lambda seed, low, high: tf.constant(low + (high - low) * pinned['random_float'], tf.float32),
     )  # fmt: skip
-    task = task_of(name, case)
-    records = records_of(c, case, task)
+    task = stored_records.task_of(name, case)
+    records = stored_records.records_of(c, case, task)
     return task, task_examples.preprocess(task, records, case['sequence_length'], seed=0, trim=True)
 
   return run_case
@@ -189,8 +103,7 @@ def mended_texts(c):
   """Text of each example where the original mixes up instructions with and without context."""
   if 'source' not in c.config:
     return None
-  path = c.config['source']['records'].split('.')
-  rows = functools.reduce(lambda t, k: t[k], path, case_file(c.config['source']['case']))
+  rows = stored_records.rows_of(c.config['source'])
   if 'instruction' not in rows[0]:
     return None
   templates, lengths = c.config['pinned']['prompt_templates'], c.config['sequence_length']
@@ -252,7 +165,9 @@ def test_canned_predictions_score_as_in_the_original(path, run):
     def made(name, examples_of):
       """(task, examples after stage 2, shapes of the batch) of one task on the data of a case."""
       lengths = c.config['sequence_length']
-      task, stage2 = run(c, name, {**case_file(examples_of), 'sequence_length': lengths})
+      task, stage2 = run(
+        c, name, {**stored_records.case_file(examples_of), 'sequence_length': lengths}
+      )
       examples = list(stage2.as_numpy_iterator())
       lengths = evaluator_lengths(task, examples, lengths)
       spec = modality_processing.UnifiedIOFeatureConverter()(stage2, lengths).element_spec
