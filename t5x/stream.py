@@ -134,8 +134,18 @@ class TfdsSource(NumberedSource):
     return (self._given_splits or {}).get(self._known(split), split)
 
   def num_examples(self, split: str) -> int:
-    """The number of records."""
-    return self.builder.info.splits[self._tfds_split(split)].num_examples
+    """The number of records.
+
+    Raises:
+      ValueError: the split asks for more than there are.
+    """
+    part, splits = self._tfds_split(split), self.builder.info.splits
+    try:
+      return splits[part].num_examples
+    except ValueError as error:
+      raise ValueError(
+        f'{self.name} has too few examples for its split {split!r}, {part}: {error}'
+      ) from error
 
   def read(self, split: str, records: np.ndarray) -> np.ndarray:
     """The serialized records of these numbers: object array of bytes."""

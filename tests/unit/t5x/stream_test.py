@@ -1,8 +1,10 @@
 import json
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from t5x import stream
 from t5x.ordering import MixingSchedule, Order
@@ -125,6 +127,17 @@ def test_shards_share_out_the_records_of_an_epoch():
 def test_an_empty_split_is_refused():
   with pytest.raises(ValueError, match='no examples'):
     stream.read(Numbers(0), 'train', Order('task', 0, 0, True), tf.data.Dataset.range(1))
+
+
+def test_a_dataset_too_small_for_its_splits_is_named(monkeypatch):
+  files = tfds.core.ShardedFileTemplate(data_dir='/', dataset_name='a', filetype_suffix='records')
+  five = tfds.core.SplitInfo(name='train', shard_lengths=[5], num_bytes=0, filename_template=files)
+  builder = types.SimpleNamespace(info=types.SimpleNamespace(splits=tfds.core.SplitDict([five])))
+  monkeypatch.setattr(stream.TfdsSource, 'builder', builder)
+  source = stream.TfdsSource('a:1.0.0', splits={'train': 'train[3:]', 'validation': 'train[:9]'})
+  assert source.num_examples('train') == 2
+  with pytest.raises(ValueError, match=r"a:1.0.0 has too few .* 'validation', train.:9.: .*5 exa"):
+    source.num_examples('validation')
 
 
 def test_missing_files_name_the_command_that_builds_them(tmp_path):
