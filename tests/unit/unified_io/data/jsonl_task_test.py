@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image
 import pytest
 import seqio
+import tensorflow as tf
 
 from t5x import input_pipeline, task_examples
 from t5x.bindings import UserError
 from t5x.examples.unified_io.data import jsonl_task, prompt_dict, vocabulary
 from t5x.examples.unified_io.data.own import files
+from t5x.examples.unified_io.media import video
 from tests.unit.unified_io.media import files as media_files
 
 LENGTHS = {
@@ -335,3 +337,24 @@ def test_sounds_and_videos_come_through_all_stages_beside_rows_without(tmp_path)
     'audio_history': [True, False, False],
     'image_history': [False, True, False],
   }
+
+
+def test_frames_are_resized_faster_to_be_learned_from_and_exactly_to_be_evaluated(
+  tmp_path, monkeypatch
+):
+  pytest.importorskip('av')
+  (tmp_path / 'v.mp4').write_bytes(media_files.video(12, fps=4))
+  path = write(tmp_path, [qa(1, video='v.mp4')])
+  name, _ = jsonl_task.OwnData(data=path, held_out=0).names()
+  source = seqio.TaskRegistry.get(name).source
+  stored = tf.data.Dataset.from_tensors(source.read('train', np.array([0]))[0])
+  made, exactly = video.fields_from_video, []
+
+  def fields_from_video(*args, exact, **options):
+    exactly.append(exact)
+    return made(*args, exact=exact, **options)
+
+  monkeypatch.setattr(video, 'fields_from_video', fields_from_video)
+  for split in ('train', 'validation'):
+    list(stored.map(lambda row, split=split: source.decode(split, row)))
+  assert exactly == [False, True]

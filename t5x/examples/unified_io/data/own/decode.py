@@ -52,24 +52,25 @@ class Decoder:
     self._brings, self._max_frames = brings, max_frames
     self.specs = {**_TEXT_SPECS, **media_fields.specs(brings)}
 
-  def __call__(self, stored: bytes, number: int) -> dict[str, Any]:
+  def __call__(self, stored: bytes, number: int, *, exact: bool = True) -> dict[str, Any]:
     """One row as arrays of `specs`.
 
     Args:
       stored: the row.
       number: of its line or row, from 1.
+      exact: of frames, see `media.resize.to_size`.
 
     Raises:
       ValueError: it cannot be used (a picture has vanished, or is broken where its header did not
         tell); the message names the row.
     """
     try:
-      return self._decoded(check.parse(self._rows, stored, self._rename), number)
+      return self._decoded(check.parse(self._rows, stored, self._rename), number, exact)
     except (ValueError, OSError) as e:
       raise ValueError(f'{self._rows.path}, {self._rows.unit} {number}: {e}') from e
 
-  def _decoded(self, row: rows_lib.Row, number: int) -> dict[str, Any]:
-    media = media_fields.read(row.media, self._brings, self._max_frames)
+  def _decoded(self, row: rows_lib.Row, number: int, exact: bool) -> dict[str, Any]:
+    media = media_fields.read(row.media, self._brings, self._max_frames, exact=exact)
     size = media['image'].shape[:2] if 'image' in media else (1, 1)
     return {
       **media,

@@ -46,7 +46,11 @@ def specs(brings: Collection[str]) -> dict[str, tf.TensorSpec]:
 
 
 def read(
-  media: Mapping[str, media_lib.Media], brings: Collection[str], max_frames: int
+  media: Mapping[str, media_lib.Media],
+  brings: Collection[str],
+  max_frames: int,
+  *,
+  exact: bool = True,
 ) -> dict[str, np.ndarray]:
   """The tensors of one row; what it does not have is a black pixel, silence or no frame, masked.
 
@@ -54,6 +58,7 @@ def read(
     media: of the row, by field.
     brings: what rows of the file bring, see `specs`.
     max_frames: of a video, and segments of a sound before its last.
+    exact: of frames, see `media.resize.to_size`.
 
   Raises:
     ValueError: one of them cannot be used.
@@ -69,7 +74,7 @@ def read(
     size = data_utils.image_sizes().history
     with_sound = HISTORY in brings and 'audio' not in media
     made |= video.fields_from_video(
-      media['video'].source, max_frames, use_audio=with_sound, size=size
+      media['video'].source, max_frames, use_audio=with_sound, size=size, exact=exact
     )
   if 'audio' in media:
     segments = 1 + max_frames if HISTORY in brings else 1
