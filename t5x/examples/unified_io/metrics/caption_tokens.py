@@ -1,10 +1,11 @@
 """Cuts captions into words as COCO's caption evaluation does, without Java.
 
 There it is Stanford's PTBTokenizer (CoreNLP 3.4.1, lower case) and what COCO leaves out of its
-result: quotes, full stops, commas, colons, dashes, single question and exclamation marks. Brackets,
-signs and doubled marks stay. Its rules were found by giving it texts. On the 25,014 captions of
-COCO val2017 the two differ in four, where it takes the next caption's "A" for the start of a
-sentence behind an initial ("reads K."): there the order of captions decides, here it does not.
+result: quotes, full stops, commas, (semi)colons, dashes, single question and exclamation marks.
+Brackets, signs and doubled marks stay. Its rules were found by giving it texts. On the 25,014
+captions of COCO val2017 the two differ in four, which end in a single letter ("reads K."): it reads
+all captions as one text, and such a letter loses its full stop where the next one begins with "A",
+"The" or the like, the usual start of a sentence. Here a caption's neighbours do not matter.
 """
 
 import functools
