@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import dataclasses
 from typing import Any, Protocol
 
-_MOST_EMPTY = 10_000  # rows without any target, one after the other
+_MOST_EMPTY = 10_000  # rows or examples without any target, one after the other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +99,8 @@ class LimitedRows:
       if row is None:
         break
       self._place(row, chosen, budget, head=False)
+    if self.held and not chosen:  # each of them breaks a limit all by itself
+      chosen.append(self.held.pop(0))
     return chosen and chosen + [()] * (self._size - len(chosen))
 
   def hold(self, held: list[Row]) -> None:
@@ -177,11 +179,7 @@ class Pairs:
         yield row
       elif row:
         dropped += 1
-        if dropped > _MOST_EMPTY:
-          raise ValueError(
-            f'{dropped} rows in a row have no target token: there is nothing to train on; look at '
-            'the targets of the tasks and at the target modalities that are on'
-          )
+        _refuse_endless(dropped)
     while left := [slot for slot, item in enumerate(self.slots) if item]:
       item, self.slots[left[0]] = self.slots[left[0]], None
       if item.targets:
@@ -210,6 +208,14 @@ class Pairs:
 
   def _longest(self, slots):
     return max(slots, key=lambda slot: self.slots[slot].length)  # the first of equals
+
+
+def _refuse_endless(dropped):
+  if dropped > _MOST_EMPTY:
+    raise ValueError(
+      f'{dropped} in a row have no target token: there is nothing to train on; look at the targets '
+      'of the tasks and at the target modalities that are on'
+    )
 
 
 # ---- Any number a row ----------------------------------------------------------------------------
@@ -258,8 +264,12 @@ class BestFit:
     self._pool = list(held)
 
   def batch(self, items: Iterator[Item]) -> list[Row]:
-    """See `Pool`. Rows stand group by group."""
-    items = (item for item in items if item.targets)
+    """See `Pool`. Rows stand group by group.
+
+    Raises:
+      ValueError: none of thousands of examples has a target.
+    """
+    items = self._with_targets(items)
     budget, rows = Budget(self._limits), []
     for _ in range(self._groups):
       room = self._room
@@ -268,6 +278,14 @@ class BestFit:
         rows.append(self._row(items, budget, room - later))
         room -= len(rows[-1])
     return rows if any(rows) else []
+
+  def _with_targets(self, items):
+    dropped = 0
+    for item in items:
+      dropped = 0 if item.targets else dropped + 1
+      _refuse_endless(dropped)
+      if item.targets:
+        yield item
 
   def _fill(self, items, size):
     while len(self._pool) < size and (item := next(items, None)):
