@@ -3,6 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 STEPS ?=
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 PARITY ?= .
 REPORT ?= runs/parity.json
 
@@ -19,11 +20,11 @@ setup: $(STAMP)
 
 # Rebuilt when the requirements change. The first interpreter that fits is taken; PYTHON=... names one.
 $(STAMP): setup.py constraints.txt
-	@python=""; for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	@python=""; for candidate in $(PYTHONS); do \
 	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
 	  then python="$$candidate"; break; fi; done; \
 	if [ -z "$$python" ]; then \
-	  echo "No Python 3.11, 3.12 or 3.13 with the venv module was found; install one (Debian: python3-venv) or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
+	  echo "None of \"$(PYTHONS)\" is a Python 3.11, 3.12 or 3.13 with the venv module; install one (Debian: python3-venv) or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; fi; \
 	echo "Installing into $(VENV) with $$("$$python" --version) (a few minutes, about 4 GB) ..."; \
 	"$$python" -m venv --clear $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'

@@ -16,7 +16,7 @@ import gin
 import jax
 
 from t5x import bindings as names
-from t5x import host_memory, preflight
+from t5x import host_memory, hosts, preflight
 from t5x.bindings import UserError, explained
 from t5x.checkpoint_config import CheckpointError
 
@@ -142,6 +142,7 @@ def _main(fn, positional, argv):
   if args['verbosity'].using_default_value:
     logging.set_verbosity(logging.INFO)
   try:
+    _join_hosts(args)
     given = _positional(positional, argv[1:])
     _share_main_module(fn)
     skip = ['SKIP_BAD_ROWS = True'] if args.skip_bad_rows else []
@@ -157,6 +158,17 @@ def _main(fn, positional, argv):
       fn(**arguments)
   except (UserError, CheckpointError) as e:
     sys.exit(_refused(e))
+
+
+def _join_hosts(args):
+  """Joins the other processes of the run, where there are any."""
+  if not args.multiprocess_gpu:
+    return
+  given = {n: args[n].value for n in ('coordinator_address', 'process_count', 'process_index')}
+  missing = [f'--{name}' for name, value in given.items() if value is None]
+  if 0 < len(missing) < len(given):
+    raise UserError(f'--multiprocess_gpu with one of its flags needs {" and ".join(missing)} too.')
+  hosts.join(*given.values())
 
 
 def _positional(macros: Sequence[str], words: Sequence[str]) -> list[str]:
@@ -189,5 +201,9 @@ def _define_flags():
   flags.DEFINE_multi_string('gin_bindings', [], "Binding 'NAME = VALUE', after all files.")
   flags.DEFINE_list('gin_search_paths', ['.'], 'Folders in which gin files are looked for.')
   flags.DEFINE_string('tfds_data_dir', None, 'TFDS folder of every task.')
+  flags.DEFINE_bool('multiprocess_gpu', False, 'One of several processes.')
+  flags.DEFINE_string('coordinator_address', None, 'HOST:PORT of process 0.')
+  flags.DEFINE_integer('process_count', None, 'How many processes run this command.')
+  flags.DEFINE_integer('process_index', None, 'Number of this one, from 0.')
   flags.DEFINE_bool('skip_bad_rows', False, 'Go on without rows of your data that are bad.')
   flags.DEFINE_bool('dry_run', False, 'Print configuration, batch and parameters, and stop.')

@@ -9,6 +9,17 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 
+def join(coordinator: str | None, count: int | None, index: int | None) -> None:
+  """Joins the processes of a run; before any use of a device.
+
+  Args: all None where the launcher (SLURM, Open MPI, ...) tells JAX.
+    coordinator: HOST:PORT of process 0.
+    count: how many processes there are.
+    index: number of this one.
+  """
+  jax.distributed.initialize(coordinator, count, index)
+
+
 def gathered(tree: Any) -> list[Any]:
   """A JSON tree of every host, in their order; all hosts must call it at the same time."""
   if jax.process_count() == 1:

@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from absl import logging
+import jax
 
 
 class Logger(abc.ABC):
@@ -158,6 +159,11 @@ class Loggers(Logger):
 def default_loggers(
   folder: str, *, use_wandb: bool = False, further: Sequence[Logger] = ()
 ) -> Loggers:
-  """Console, JSON lines and TensorBoard in `folder`, W&B if asked for, and what else is given."""
+  """Console, JSON lines and TensorBoard in `folder`, W&B if asked for, and what else is given.
+
+  Of several processes of a run only the first writes.
+  """
+  if jax.process_index():
+    return Loggers(list(further))
   wandb = [WandbLogger()] if use_wandb else []
   return Loggers([ConsoleLogger(), JsonLogger(folder), TensorBoardLogger(folder), *wandb, *further])

@@ -181,7 +181,8 @@ class Trainer:
     """Compiles the step ahead of time; returns the seconds it took."""
     start = time.monotonic()
     self._compiled = self.lower().compile()
-    self.key = jax.device_put(self.key, self.partitioner.replicated)
+    replicate = jax.jit(lambda key: key, out_shardings=self.partitioner.replicated)
+    self.key = replicate(self.key)  # unlike device_put also over the devices of other processes
     seconds = time.monotonic() - start
     logging.info('Compiled the training step in %.1f s.', seconds)
     return seconds

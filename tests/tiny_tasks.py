@@ -81,12 +81,14 @@ make_features.feature_converter = PadTo3
 
 
 class Masks:
-  """Features to what packing looks at: lengths and frames are made of the number."""
+  """Features to what packing and the tiny model look at; all is made of the number."""
 
   def convert(self, example, lengths):
     number, noise = example['inputs'][0], example['inputs'][1]
     return {
       'x': tf.stack([number, noise]),
+      'inputs/text/tokens': (number + tf.range(3)) % 16,
+      'targets/text/targets': (number * 3 + tf.range(3)) % 16,
       'inputs/text/mask': tf.cast(tf.range(9) <= number * 7 % 9, tf.int32),
       'inputs/image_history/mask': tf.cast(tf.range(3)[:, None] < number % 4, tf.int32),
       'targets/text/mask': tf.cast(tf.range(6) <= number * 5 % 6, tf.int32),

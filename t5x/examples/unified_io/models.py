@@ -73,10 +73,10 @@ class EncoderDecoderModel(_ModuleModel):
         has its own.
     """
     self.module = module
-    self._rows = dict(_ALONE)
+    self.rows = dict(_ALONE)
     if packing is not None and packing.pack_max_len is not None:
       numbers = (*packing.pack_max_len, packing.max_to_pack, packing.rows_together)
-      self._rows = dict(zip(_ALONE, numbers, strict=True))
+      self.rows = dict(zip(_ALONE, numbers, strict=True))
     self._loss_settings = {
       'z_loss': z_loss,
       'label_smoothing': label_smoothing,
@@ -111,7 +111,7 @@ class EncoderDecoderModel(_ModuleModel):
       batch,
       deterministic=key is None,
       rngs=None if key is None else {'dropout': key},
-      **{**self._rows, **rows},
+      **{**self.rows, **rows},
     )
     total, metrics = jnp.float32(0.0), {}
     for name, target in output.targets.items():

@@ -71,7 +71,7 @@ class Packed:
     )
     ours = {'pack_inputs': 'horizontally_pack_inputs', 'pack_targets': 'horizontally_pack_targets'}
     asked = {name: stored['module_args'][ours.get(name, name)] for name in (*ours, 'fold')}
-    assert asked.items() <= self.model()._rows.items()
+    assert asked.items() <= self.model().rows.items()
 
   def _tokenized(self, whole: network.Transformer) -> Any:
     """Codes of all examples by modality, and by how much the nearest is nearer than the next."""
@@ -136,7 +136,7 @@ class Packed:
   @functools.cached_property
   def forward(self) -> Any:
     """(batch) -> outputs of its examples in packed rows."""
-    apply = functools.partial(self.module.apply, **self.model()._rows)
+    apply = functools.partial(self.module.apply, **self.model().rows)
     jitted = jax.jit(apply)
     return lambda batch: jitted({'params': self.params}, batch).targets
 

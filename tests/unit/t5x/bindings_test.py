@@ -126,4 +126,4 @@ def test_a_model_that_trains_on_packed_rows_unpacks_as_its_data_were_packed():
   assert arguments['train_dataset_cfg'].packing.pack
   assert arguments['train_eval_dataset_cfg'].packing is None
   rows = {'pack_inputs': 864, 'pack_targets': 1280, 'fold': 2, 'rows_together': 1}
-  assert arguments['model']._rows == rows
+  assert arguments['model'].rows == rows

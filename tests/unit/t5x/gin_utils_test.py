@@ -228,6 +228,10 @@ def test_a_dry_run_prints_the_configuration_and_calls_nothing(monkeypatch, capsy
     (['--gin_file=run.gin', '--gin.MODEL_DIR="m"', '--gin.Config.width=-1'], 'width is -1'),
     (['--gin_file=nothing.gin'], 'no gin file nothing.gin'),
     (['--gin_file=half.gin'], 'No gin file gives train() its config'),
+    (
+      ['--gin_file=run.gin', '--multiprocess_gpu', '--process_count=2'],
+      'needs --coordinator_address and --process_index too',
+    ),
   ],
 )  # fmt: skip
 def test_a_command_that_cannot_be_ends_with_one_sentence_and_status_2(

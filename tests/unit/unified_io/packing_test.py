@@ -236,6 +236,22 @@ def test_the_state_of_an_assembly_is_small_and_names_the_examples_held_back(monk
   assert len(json.dumps(state)) < 50 * len(refs)
 
 
+def test_the_place_of_a_large_run_stays_below_a_megabyte():
+  strategy = PackingStrategy(
+    pack_max_len=(9, 9), pack_pool_size=100, max_to_pack=4, rows_together=3
+  )
+  tasks, count, states = 100, 64, {}
+  for shard in range(count):
+    assembly = strategy.open(4 * count, shard, count)
+    far = range(10**9, 10**9 + 200)
+    assembly.next(iter([shards.Example(99, Made(i, 9, fields(8, 5))) for i in far]))
+    place = shards.Place(position=10**9, taken=9, done=99, bad=10**6)
+    states[shard] = shards.Shard.start(tasks, shard, assembly)
+    states[shard] |= {'mixed': [10**9] * tasks, 'places': [place] * tasks}
+  assert len(assembly.refs(assembly.state())) >= 97
+  assert len(json.dumps(states)) < 1_000_000
+
+
 @pytest.mark.parametrize(
   ('settings', 'words'),
   [
