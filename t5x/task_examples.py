@@ -363,6 +363,7 @@ def with_options(dataset: tf.data.Dataset) -> tf.data.Dataset:
   """As fast as order and repeatability allow."""
   options = tf.data.Options()
   options.deterministic = True
+  options.autotune.enabled = False  # its thread may sleep for a minute before an iterator closes
   options.experimental_optimization.map_fusion = True  # a call less for each preprocessor
   options.threading.max_intra_op_parallelism = 1  # examples are parallel, not what is in them
   return dataset.with_options(options)
