@@ -7,7 +7,7 @@ import pytest
 from t5x import input_pipeline, shards
 from t5x.examples.unified_io import config, modality_specs, models, network, packing
 from t5x.task_examples import Made
-from tests import tiny
+from tests import tiny, tiny_modalities
 
 EXAMPLES, FRAMES, LATENTS = 12, 2, 3
 LONGEST = tiny.TEXT + tiny.PATCHES + FRAMES * LATENTS
@@ -112,6 +112,36 @@ def test_packed_has_the_loss_and_the_gradients_of_apart(name, setting, apart):
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=5e-5), gradients, apart[1]
   )
+
+
+def test_losses_at_packed_places_are_those_at_the_places_of_the_batch():
+  inputs = {'text': tiny_modalities.input_specs()['text']}
+  settings = tiny_modalities.model_config(num_encoder_layers=1, num_decoder_layers=1)
+  module = network.Transformer(settings, inputs, tiny_modalities.target_specs(use_codes=True))
+  batch = {
+    n: x for n, x in tiny_modalities.batch(4).items() if 'inputs/text' in n or 'targets' in n
+  }
+  rng = np.random.default_rng(0)
+  for name in ('image', 'audio'):
+    for kind in ('mask', 'loss_mask', 'task_mask'):
+      batch[f'targets/{name}/{kind}'][:, 4:] = 0
+    shape = batch[f'targets/{name}/mask'].shape
+    batch[f'targets/{name}/tokens'] = rng.integers(0, 16, shape, np.int32)
+    del batch[f'targets/{name}/{name}']
+  params = tiny.init(module, batch)
+  model, rows = models.EncoderDecoderModel(module), {'fold': 2, 'pack_targets': 25}
+  shapes = jax.eval_shape(lambda: module.apply({'params': params}, batch, unpack=False, **rows))
+  places = {name: target.tokens.shape for name, target in shapes.targets.items()}
+  assert places == {'text': (4, tiny.ANSWER), 'image': (2, 25), 'audio': (4, 6)}
+
+  def loss_and_gradients(unpack):
+    loss = lambda params: model.loss_fn(params, batch, unpack=unpack, **rows)
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+    loss_and_gradients(False), loss_and_gradients(True),
+  )  # fmt: skip
 
 
 def test_statistics_tell_rows_examples_and_ages(setting):

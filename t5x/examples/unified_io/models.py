@@ -98,7 +98,7 @@ class EncoderDecoderModel(_ModuleModel):
       batch: 'inputs/...' and 'targets/...'.
       key: of the dropout; None for none.
       **rows: `pack_inputs`, `pack_targets`, `fold`, `rows_together` of `network.Transformer`, where
-        they are not to be as the model's `packing` says.
+        they are not to be as the model's `packing` says, and `unpack`, which is False.
 
     Returns:
       The loss, and metrics: `loss` and, of every modality m, `m/loss`, `m/cross_ent_loss`,
@@ -111,7 +111,7 @@ class EncoderDecoderModel(_ModuleModel):
       batch,
       deterministic=key is None,
       rngs=None if key is None else {'dropout': key},
-      **{**self.rows, **rows},
+      **{'unpack': False, **self.rows, **rows},
     )
     total, metrics = jnp.float32(0.0), {}
     for name, target in output.targets.items():
@@ -320,7 +320,7 @@ def _report(target: network.TargetOutput, parts: losses.LossParts) -> dict[str, 
     'cross_ent_loss': Mean.of(parts.loss - parts.z_loss),
     'z_loss': Mean.of(parts.z_loss),
     'accuracy': Mean.of(right, valid),
-    'nonpadding_fraction': Mean.of(valid),
+    'nonpadding_fraction': Mean(jnp.sum(valid).astype(jnp.float32), jnp.float32(target.places)),
     'outside_vocabulary': Mean.of(_unknown(target), valid),
   }
 

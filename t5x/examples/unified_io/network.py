@@ -38,11 +38,16 @@ __all__ = (
 
 
 class TargetOutput(struct.PyTreeNode):
-  """Logits of a modality, the ids they should give, and where that counts."""
+  """Logits of a modality, the ids they should give, and where that counts.
+
+  [B, L] are the places of the batch or, where that was asked for, those of packed rows; `places` is
+  how many the batch has for the modality.
+  """
 
   logits: Float[Array, 'B L V']
   tokens: Int[Array, 'B L']
   loss_mask: Int[Array, 'B L']
+  places: int = struct.field(pytree_node=False)
 
 
 class NetworkOutput(struct.PyTreeNode):
@@ -117,6 +122,7 @@ class Transformer(nn.Module):
     pack_targets: int | None = None,
     fold: int = 1,
     rows_together: int = 1,
+    unpack: bool = True,
   ) -> NetworkOutput:
     """Logits of every target in the batch.
 
@@ -128,6 +134,9 @@ class Transformer(nn.Module):
       fold: number of neighbouring examples that share a row, or `rows_together` rows.
       rows_together: where it is above 1, 'packing/row' [B] of the batch tells which of these rows
         an example goes to.
+      unpack: give each target the places that it has in the batch; else those of the packed rows
+        where these are fewer, which is all that a loss needs. Tokens that were cut off are then
+        left out.
 
     Raises:
       ValueError: if an input modality or all targets are missing, a field is not as its spec says,
@@ -139,7 +148,7 @@ class Transformer(nn.Module):
     _, packed_inputs = compaction.arrange(inputs, sequences.join_inputs, pack_inputs, sharing)
     encoded = self.encoder(packed_inputs.sequence, deterministic=deterministic)
     outputs, packed_targets = self._decode(
-      targets, encoded, pack_targets, sharing, deterministic=deterministic
+      targets, encoded, pack_targets, sharing, deterministic=deterministic, unpack=unpack
     )
     stats = compaction.example_stats(targets, batch.get('packing/age'))
     stats |= self._history_stats(batch, inputs)
@@ -209,19 +218,20 @@ class Transformer(nn.Module):
       raise ValueError(f'the batch has none of the targets {sorted(self.targets)}')
     return {name: self.target_embedders[name](given) for name, given in found.items() if given}
 
-  def _decode(self, targets, encoded, pack_length, sharing, *, deterministic):
+  def _decode(self, targets, encoded, pack_length, sharing, *, deterministic, unpack=True):
     folded, packed = compaction.arrange(targets, sequences.join_targets, pack_length, sharing)
-    hidden = packed.unpack(self.decoder(packed.sequence, encoded, deterministic=deterministic))
-    states = sequences.split(hidden, {n: part.mask.shape[1] for n, part in folded.items()})
-    states = {n: compaction.unfold(state, sharing.examples) for n, state in states.items()}
-    outputs = {
-      name: TargetOutput(
-        logits=self.target_embedders[name].logits(states[name]),
-        tokens=part.tokens,
-        loss_mask=part.loss_mask,
+    hidden = self.decoder(packed.sequence, encoded, deterministic=deterministic)
+    joined = packed.unpack(hidden)
+    states = sequences.split(joined, {n: part.mask.shape[1] for n, part in folded.items()})
+    outputs = {}
+    for number, (name, part) in enumerate(targets.items()):
+      places, state = part.mask.size, compaction.unfold(states[name], sharing.examples)
+      if not unpack and packed.sequence.mask.size < places:
+        part, state = sequences.only(packed.sequence, number, len(targets)), hidden
+      logits = self.target_embedders[name].logits(state)
+      outputs[name] = TargetOutput(
+        logits=logits, tokens=part.tokens, loss_mask=part.loss_mask, places=places
       )
-      for name, part in targets.items()
-    }
     return outputs, packed
 
   def _history_stats(
