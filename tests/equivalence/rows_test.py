@@ -114,7 +114,8 @@ def test_packed_has_the_loss_and_the_gradients_of_apart(name, setting, apart):
   )
 
 
-def test_losses_at_packed_places_are_those_at_the_places_of_the_batch():
+@pytest.mark.parametrize(('length', 'places'), [(25, 26), (9, 10)], ids=['all fit', 'some are cut'])
+def test_losses_at_packed_places_are_those_at_the_places_of_the_batch(length, places):
   inputs = {'text': tiny_modalities.input_specs()['text']}
   settings = tiny_modalities.model_config(num_encoder_layers=1, num_decoder_layers=1)
   module = network.Transformer(settings, inputs, tiny_modalities.target_specs(use_codes=True))
@@ -129,10 +130,9 @@ def test_losses_at_packed_places_are_those_at_the_places_of_the_batch():
     batch[f'targets/{name}/tokens'] = rng.integers(0, 16, shape, np.int32)
     del batch[f'targets/{name}/{name}']
   params = tiny.init(module, batch)
-  model, rows = models.EncoderDecoderModel(module), {'fold': 2, 'pack_targets': 25}
+  model, rows = models.EncoderDecoderModel(module), {'fold': 2, 'pack_targets': length}
   shapes = jax.eval_shape(lambda: module.apply({'params': params}, batch, unpack=False, **rows))
-  places = {name: target.tokens.shape for name, target in shapes.targets.items()}
-  assert places == {'text': (4, tiny.ANSWER), 'image': (2, 25), 'audio': (4, 6)}
+  assert shapes.targets['image'].tokens.shape == (2, places)
 
   def loss_and_gradients(unpack):
     loss = lambda params: model.loss_fn(params, batch, unpack=unpack, **rows)

@@ -313,15 +313,15 @@ def _most_probable(logits: Array) -> Array:
 
 
 def _report(target: network.TargetOutput, parts: losses.LossParts) -> dict[str, Mean]:
-  valid = target.loss_mask != 0
+  counted = target.loss_mask.astype(jnp.float32)
   right = _most_probable(target.logits) == target.tokens
   return {
     'loss': Mean.of(parts.loss),
     'cross_ent_loss': Mean.of(parts.loss - parts.z_loss),
     'z_loss': Mean.of(parts.z_loss),
-    'accuracy': Mean.of(right, valid),
-    'nonpadding_fraction': Mean(jnp.sum(valid).astype(jnp.float32), jnp.float32(target.places)),
-    'outside_vocabulary': Mean.of(_unknown(target), valid),
+    'accuracy': Mean.of(right, counted),
+    'nonpadding_fraction': Mean(jnp.sum(counted), jnp.float32(target.places)),
+    'outside_vocabulary': Mean.of(_unknown(target), counted),
   }
 
 

@@ -40,8 +40,8 @@ __all__ = (
 class TargetOutput(struct.PyTreeNode):
   """Logits of a modality, the ids they should give, and where that counts.
 
-  [B, L] are the places of the batch or, where that was asked for, those of packed rows; `places` is
-  how many the batch has for the modality.
+  [B, L] are the places of the batch or, where that was asked for, those of packed rows, where a
+  mask may count one several times; `places` is how many the batch has for the modality.
   """
 
   logits: Float[Array, 'B L V']
@@ -135,8 +135,7 @@ class Transformer(nn.Module):
       rows_together: where it is above 1, 'packing/row' [B] of the batch tells which of these rows
         an example goes to.
       unpack: give each target the places that it has in the batch; else those of the packed rows
-        where these are fewer, which is all that a loss needs. Tokens that were cut off are then
-        left out.
+        where these are fewer, which is all that a loss needs.
 
     Raises:
       ValueError: if an input modality or all targets are missing, a field is not as its spec says,
@@ -225,13 +224,12 @@ class Transformer(nn.Module):
     states = sequences.split(joined, {n: part.mask.shape[1] for n, part in folded.items()})
     outputs = {}
     for number, (name, part) in enumerate(targets.items()):
-      places, state = part.mask.size, compaction.unfold(states[name], sharing.examples)
+      places, tokens, loss_mask = part.mask.size, part.tokens, part.loss_mask
+      state = compaction.unfold(states[name], sharing.examples)
       if not unpack and packed.sequence.mask.size < places:
-        part, state = sequences.only(packed.sequence, number, len(targets)), hidden
+        state, tokens, loss_mask = packed.predictions(hidden, folded[name], number, len(folded))
       logits = self.target_embedders[name].logits(state)
-      outputs[name] = TargetOutput(
-        logits=logits, tokens=part.tokens, loss_mask=part.loss_mask, places=places
-      )
+      outputs[name] = TargetOutput(logits=logits, tokens=tokens, loss_mask=loss_mask, places=places)
     return outputs, packed
 
   def _history_stats(

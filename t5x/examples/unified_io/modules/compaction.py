@@ -15,7 +15,7 @@ import functools
 from flax import struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from t5x.examples.unified_io.modules import masks, sequences
 
@@ -178,6 +178,28 @@ class Arranged(struct.PyTreeNode):
     if self.packing is None:
       return x
     return self.packing.unpack(x.reshape(*self.packing.source.shape, *x.shape[2:]))
+
+  def predictions(
+    self, states: Float[Array, 'R P D'], part: sequences.TargetSequence, number: int, count: int
+  ) -> tuple[Array, Array, Array]:
+    """States, ids and loss mask of one target modality at the places of the packed rows.
+
+    Each row has a place more, for its tokens that were cut off. As unpacked ones their states are
+    zero, which gives every id the same loss; so the mask counts them there together.
+
+    Args:
+      states: of the packed rows.
+      part: the modality, folded.
+      number, count: which of how many modalities it was joined as.
+    """
+    rows, groups = self.sequence, part.mask.shape[0]
+    own = jnp.where(rows.answers % count == number, rows.loss_mask, 0)
+    cut = jnp.sum(part.loss_mask, axis=1) - jnp.sum(own.reshape(groups, -1), axis=1)
+    extra = jnp.zeros((groups, len(own) // groups), own.dtype).at[:, 0].set(cut).reshape(-1, 1)
+    more = ((0, 0), (0, 1))
+    tokens = jnp.pad(rows.tokens, more, constant_values=1)  # not 0, which such states give
+    states = jnp.pad(states, (*more, (0, 0)))
+    return states, tokens, jnp.concatenate([own, extra], axis=1)
 
   def stats(self, side: str) -> dict[str, tuple[Array, Array]]:
     """(total, count) pairs: valid tokens before by places after packing, and rows cut off."""

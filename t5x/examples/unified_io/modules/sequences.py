@@ -113,15 +113,3 @@ def join_targets(parts: Mapping[str, TargetSequence]) -> TargetSequence:
     segments=concat({name: part.segments for name, part in parts.items()}),
     cells=concat(cells),
   )
-
-
-def only(joined: TargetSequence, number: int, count: int) -> TargetSequence:
-  """The joined targets, packed or not, of which the predictions of one modality alone count.
-
-  Args:
-    joined: of `join_targets`.
-    number: of the modality, in the order in which they were joined.
-    count: of modalities.
-  """
-  own = jnp.broadcast_to(joined.answers % count == number, joined.loss_mask.shape)
-  return joined.replace(loss_mask=jnp.where(own, joined.loss_mask, 0))
