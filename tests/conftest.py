@@ -1,9 +1,11 @@
 """Settings and fixtures that all tests share.
 
 JAX is set up by environment variables, so that tests of the TF lane need not import it: eight CPU
-devices, and an error wherever numpy would promote dtypes or ranks in silence.
+devices, an error wherever numpy would promote dtypes or ranks in silence, and compilation without
+the costly optimizations, as in JAX's own tests: most of what a test takes is compiling.
 """
 
+import gc
 import os
 
 import pytest
@@ -13,6 +15,8 @@ os.environ.setdefault('JAX_NUM_CPU_DEVICES', '8')
 os.environ.setdefault('JAX_NUMPY_DTYPE_PROMOTION', 'strict')
 os.environ.setdefault('JAX_NUMPY_RANK_PROMOTION', 'raise')
 os.environ.setdefault('JAX_DEFAULT_MATMUL_PRECISION', 'highest')
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+gc.set_threshold(50_000, 20, 100)  # compiled functions keep millions of objects, looked at in vain
 
 pytest_plugins = ('tests.parity.report',)
 
