@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 from typing import Any, NamedTuple
 
+import gin
 import numpy as np
 import seqio
 import tensorflow as tf
@@ -105,7 +106,8 @@ class ArraySpec:
 
 def _import_module(cfg: DatasetConfig) -> None:
   if cfg.module:
-    importlib.import_module(cfg.module)
+    with gin.unlock_config():  # what it declares as configurable comes after the configuration
+      importlib.import_module(cfg.module)
 
 
 # ---- Training ------------------------------------------------------------------------------------

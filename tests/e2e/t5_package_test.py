@@ -41,8 +41,9 @@ def t5(tmp_path_factory):
     pytest.skip(f'the t5 package cannot be had: {done.stderr.strip().splitlines()[-1]}')
   with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(folder))
-    import t5
-    import t5.data.tasks  # registers them
+    with gin.unlock_config():
+      import t5
+      import t5.data.tasks  # registers them
 
     yield t5
 

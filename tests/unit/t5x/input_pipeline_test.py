@@ -1,6 +1,7 @@
 import itertools
 import json
 
+import gin
 import numpy as np
 import pytest
 import seqio
@@ -186,6 +187,17 @@ def test_a_misspelt_name_is_answered_with_the_near_ones():
     input_pipeline.open_train(config('plane'))
   with pytest.raises(ValueError, match='is a mixture'):
     input_pipeline.open_eval(config('mixture'))
+
+
+def test_a_module_may_declare_configurables_though_the_configuration_is_complete(
+  monkeypatch, tmp_path
+):
+  source = 'import gin\n\n@gin.configurable\ndef configurable_of_a_user(x=3): pass\n'
+  (tmp_path / 'module_of_a_user.py').write_text(source)
+  monkeypatch.syspath_prepend(str(tmp_path))
+  monkeypatch.setattr(gin.config, '_CONFIG_IS_LOCKED', True)  # as `gin.finalize` leaves it
+  input_pipeline.open_train(config('plain', module='module_of_a_user')).close()
+  assert gin.config_is_locked()
 
 
 def test_a_task_without_converter_is_refused():
