@@ -40,7 +40,7 @@ test: lint
 	@$(PY) -m pytest -n 2 --dist loadfile -m 'not slow' tests
 
 test-slow: setup
-	@$(PY) -m pytest -m slow tests
+	@$(PY) -m pytest -n 2 --dist loadfile -m slow tests
 
 parity: setup
 	@$(PY) -m pytest tests/parity/$(PARITY) --parity-report $(REPORT)
