@@ -203,11 +203,10 @@ def resize_and_pad(
       fills=draw_float(seeds[1], 0.0, 1.0) < random_scale_ratio,
       cut=tf.stack([draw_float(seeds[2], 0.0, 1.0), draw_float(seeds[3], 0.0, 1.0)]),
     )
+    window = {'offset': place.offset, 'shown': place.shown}
   else:
-    place = geometry.fit(source, output_size)
-  resize = functools.partial(
-    resizing.resize, image, place.scaled, offset=place.offset, shown=place.shown
-  )
+    place, window = geometry.fit(source, output_size), {}  # all of it is shown
+  resize = functools.partial(resizing.resize, image, place.scaled, **window)
   if resize_method == 'random' and do_random_scale:
     one_of = [functools.partial(resize, method) for method in RESIZE_METHODS]
     resized = tf.switch_case(draw_index(seeds[4], len(one_of)), one_of)
@@ -347,6 +346,11 @@ def _length(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
   return values.nrows() if is_ragged else tf.shape(values, tf.int64)[0]
 
 
+def _part(values: tf.Tensor | tf.RaggedTensor, i: tf.Tensor) -> tf.Tensor | tf.RaggedTensor:
+  # A slice of a plain tensor takes three operations more.
+  return values[i] if isinstance(values, tf.RaggedTensor) else tf.gather(values, i)
+
+
 def flatten_parts(
   ds: tf.data.Dataset, parts: Sequence[str], add_index: bool = False
 ) -> tf.data.Dataset:
@@ -358,7 +362,7 @@ def flatten_parts(
 
   def make(ex, i):
     number = {'index': tf.cast(i, tf.int32)} if add_index else {}
-    return {**ex, **{key: ex[key][i] for key in parts}, **number}
+    return {**ex, **{key: _part(ex[key], i) for key in parts}, **number}
 
   return _one_for_each(ds, lambda ex: _length(ex[parts[0]]), make)
 

@@ -5,6 +5,7 @@ Sizes are (height, width) in pixels, boxes are [top, left, bottom, right].
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from t5x.examples.unified_io import config
@@ -17,7 +18,7 @@ class Geometry(NamedTuple):
   """How a source picture comes onto a canvas: scaled, then cut from `offset`, then padded."""
 
   source: tf.Tensor  # int32 (height, width)
-  canvas: tf.Tensor  # int32 (height, width)
+  canvas: Size  # (height, width)
   scale: tf.Tensor  # float32, of both sides
   scaled: tf.Tensor  # int32 (height, width)
   offset: tf.Tensor  # int32 (down, right), inside the scaled picture
@@ -32,14 +33,13 @@ class Geometry(NamedTuple):
 
   def mask(self) -> tf.Tensor:
     """int32 [height, width]: 1 on the picture, 0 on the padding."""
+    ranges = zip(self.canvas, tf.unstack(self.pad), tf.unstack(self.pad + self.shown), strict=True)
     rows, cols = (
-      (tf.range(self.canvas[axis]) >= self.pad[axis])
-      & (tf.range(self.canvas[axis]) < self.pad[axis] + self.shown[axis])
-      for axis in (0, 1)
+      tf.cast((begin <= np.arange(side)) & (end > np.arange(side)), tf.int32)
+      for side, begin, end in ranges
     )
     # Each row is one of two: copied, which costs a quarter of multiplying rows by columns.
-    row = tf.cast(cols, tf.int32)
-    return tf.gather(tf.stack([tf.zeros_like(row), row]), tf.cast(rows, tf.int32))
+    return tf.gather(tf.stack([tf.zeros_like(cols), cols]), rows)
 
   def crop_and_pad(self, image: tf.Tensor, value: float = 0) -> tf.Tensor:
     """[..., scaled height, scaled width, channels] -> [..., canvas, channels]."""
@@ -51,18 +51,17 @@ class Geometry(NamedTuple):
   def onto_canvas(self, window: tf.Tensor, value: float = 0) -> tf.Tensor:
     """What is cut out of the scaled picture, [..., shown, channels] -> [..., canvas, channels]."""
     *lead, height, width, channels = tf.unstack(tf.shape(window))
+    channels = window.shape[-1] or channels
     rows = tf.reshape(window, [*lead, height, width * channels])  # whole rows are filled faster
-    paddings = tf.pad(self._paddings() * [[1], [channels]], [[len(lead), 0], [0, 0]])
+    paddings = tf.stack([self.pad, self.canvas - self.shown - self.pad], 1) * [[1], [channels]]
+    paddings = tf.pad(paddings, [[len(lead), 0], [0, 0]]) if lead else paddings
     canvas = tf.pad(rows, paddings, constant_values=tf.cast(value, window.dtype))
-    return tf.reshape(canvas, [*lead, *tf.unstack(self.canvas), channels])
+    return tf.reshape(canvas, [*lead, *self.canvas, channels])
 
   def move_boxes(self, boxes: tf.Tensor) -> tf.Tensor:
     """Boxes [n, 4] in pixels of the source -> in pixels of the canvas, cut off at its edges."""
     moved = shift_boxes(boxes, self.scale, offset=self.offset, pad=self.pad)
     return clip_boxes(moved, self.canvas)
-
-  def _paddings(self):
-    return tf.stack([self.pad, self.canvas - self.shown - self.pad], 1)
 
 
 def fit(source: tf.Tensor, canvas: Size) -> Geometry:
@@ -96,7 +95,6 @@ def random_fit(
 
 
 def _place(source, canvas, scale, cut):
-  canvas = tf.constant(canvas, tf.int32)
   scaled = tf.cast(tf.cast(source, tf.float32) * scale, tf.int32)
   tf.debugging.assert_positive(
     scaled, 'the picture is too long and narrow: scaled to fit, one of its sides has no pixel left'

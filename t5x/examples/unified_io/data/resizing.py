@@ -35,30 +35,33 @@ def resize(
   Returns:
     The window, float32 in [0, 1].
   """
-  offset = tf.zeros([2], tf.int32) if offset is None else offset
-  shown = size - offset if shown is None else shown
-  rows, cols = (slice(offset[axis], offset[axis] + shown[axis]) for axis in (0, 1))
+  windowed, window = not (offset is None and shown is None), [slice(None)] * 2
+  if windowed:
+    offset = tf.zeros([2], tf.int32) if offset is None else offset
+    end = size if shown is None else offset + shown
+    window = list(map(slice, tf.unstack(offset, 2), tf.unstack(end, 2)))
   kernel = _KERNELS[method]
   if kernel is None:
     whole = tf.image.resize(image, size, method, antialias=True)
-    made = tf.cast(whole[..., rows, cols, :], tf.float32)
+    made = tf.cast(whole[..., window[0], window[1], :], tf.float32)
   else:
-    frames = image if image.shape.rank == 4 else image[None]
-    made = _resize_height(frames, size[0], kernel)[:, rows]
-    made = _resize_height(tf.transpose(made, [0, 2, 1, 3]), size[1], kernel)[:, cols]
-    made = tf.transpose(made, [0, 2, 1, 3])
-    made = made if image.shape.rank == 4 else made[0]
+    source = tf.shape(image)[-3:-1]
+    scales = tf.unstack(tf.cast(size, tf.float32) / tf.cast(source, tf.float32), 2)
+    made, lead = image, image.shape.rank - 3
+    for height, scale, rows in zip(tf.unstack(size, 2), scales, window, strict=True):
+      made = _resize_height(made, height, scale, kernel)
+      made = made[..., rows, :, :] if windowed else made
+      made = tf.transpose(made, [*range(lead), lead + 1, lead, lead + 2])
   made = made if image.dtype.is_floating else made * (1 / image.dtype.max)
   return tf.raw_ops.ClipByValue(t=made, clip_value_min=0.0, clip_value_max=1.0)
 
 
-def _resize_height(frames, height, kernel):
-  """[t, h, w, c] -> float32 [t, height, w, c]."""
-  shape = tf.shape(frames)
-  columns = tf.reshape(frames, [shape[0], shape[1], 1, shape[2] * shape[3]])
-  scale = tf.cast(height, tf.float32) / tf.cast(shape[1], tf.float32)
+def _resize_height(image, height, scale, kernel):
+  """[..., h, w, c] -> float32 [..., height, w, c]."""
+  *lead, rows, cols, channels = tf.unstack(tf.shape(image), image.shape.rank)
   made = tf.raw_ops.ScaleAndTranslate(
-    images=columns, size=tf.stack([height, 1]), scale=tf.stack([scale, 1.0]),
+    images=tf.reshape(image, [*(lead or [1]), rows, 1, cols * channels]),
+    size=tf.stack([height, 1]), scale=tf.stack([scale, 1.0]),
     translation=[0.0, 0.0], kernel_type=kernel, antialias=True,
   )  # fmt: skip
-  return tf.reshape(made, [shape[0], height, shape[2], shape[3]])
+  return tf.reshape(made, [*lead, height, cols, channels])

@@ -7,6 +7,7 @@ evaluator uses for them, 'inputs/text/tokens' and 'targets/text/tokens'.
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from t5x.examples.unified_io import config, modality_specs
@@ -80,7 +81,7 @@ class TextInput:
     tokens = pad(fields['tokens'], length)
     return {
       'tokens': tokens,
-      'pos_ids': tf.range(length, dtype=tf.int32),
+      'pos_ids': tf.constant(np.arange(length), tf.int32),
       'mask': tf.cast(tokens != config.PAD_ID, tf.int32),
     }
 
@@ -104,12 +105,15 @@ class TextTarget:
     longest = _length(lengths, 'text_targets') - 1
     tokens = _tokens(text)
     if isinstance(tokens, tf.RaggedTensor):
-      tokens = with_eos(tokens[:, :longest])
+      # As filled rows: operations on ragged ones are ten times as many.
+      places, rows = tf.range(longest + 1), tokens.to_tensor(shape=[None, longest + 1])
+      last = tf.minimum(tf.cast(tokens.row_lengths(), tf.int32), longest)[:, None]
+      rows = tf.where(places == last, config.EOS_ID, rows)
+      chosen = tf.where(places <= last)
+      answer, position = tf.unstack(tf.cast(chosen, tf.int32), 2, axis=1)
       return {
-        'tokens': tokens.flat_values,
-        'pos_ids': tf.ragged.range(tf.cast(tokens.row_lengths(), tf.int32)).flat_values,
-        'segment_ids': tf.cast(tokens.value_rowids(), tf.int32) + 1,
-      }
+        'tokens': tf.gather_nd(rows, chosen), 'pos_ids': position, 'segment_ids': answer + 1,
+      }  # fmt: skip
     tokens, eos = tokens[:longest], tf.constant([config.EOS_ID])
     if text.dtype != tf.string:  # ids may end in EOS already
       eos = eos[: tf.where(tf.reduce_any(tokens[-1:] == config.EOS_ID), 0, 1)]
@@ -120,23 +124,24 @@ class TextTarget:
   def convert(self, fields: Example, lengths: Lengths) -> dict[str, tf.Tensor]:
     """Stage 3: [length] int32 each. The mask of an empty target (EOS alone) is all zero."""
     length = _length(lengths, 'text_targets', 'targets/text/tokens')
-    tokens = pad(fields['tokens'], length)
-    segments = pad(fields['segment_ids'], length)
+    in_order = [fields[name] for name in ('tokens', 'segment_ids', 'pos_ids')]
+    tokens, segments, positions = tf.unstack(pad(tf.stack(in_order), length))
     not_empty = tf.reduce_sum(tokens) > config.EOS_ID
     return {
       'inputs': shift_right(tokens, segments),
       'targets': tokens,
-      'pos_ids': pad(fields['pos_ids'], length),
+      'pos_ids': positions,
       'segment_ids': segments,
       'mask': tf.cast((tokens > config.PAD_ID) & not_empty, tf.int32),
     }
 
 
 def pad(values: tf.Tensor, length: int) -> tf.Tensor:
-  """Cuts or fills a vector with zeros: [1, 2], 3 -> [1, 2, 0]."""
-  values = values[:length]
-  values = tf.pad(values, [[0, length - tf.size(values)]])
-  return tf.ensure_shape(values, [length])
+  """Cuts the last axis or fills it with zeros: [1, 2], 3 -> [1, 2, 0]."""
+  rest = [[0, 0]] * (values.shape.rank - 1)
+  values = values[..., :length]
+  values = tf.pad(values, [*rest, [0, length - tf.shape(values)[-1]]])
+  return tf.ensure_shape(values, [*values.shape[:-1], length])
 
 
 def with_eos(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
