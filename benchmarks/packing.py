@@ -95,21 +95,14 @@ class Strategy(NamedTuple):
 STRATEGIES = (
   Strategy('padded to all limits', PADDED, None),
   Strategy('pairs, pool of 10 (the default)', (864, 1280), {}),
-  Strategy(
-    'any number, 7 in 4 rows, pool of 40', (864, 1280),
-    {'max_to_pack': 7, 'rows_together': 4, 'pack_pool_size': 40},
-  ),
-  Strategy(
-    'any number, 9 in 4 rows, pool of 40', (864, 1280),
-    {'max_to_pack': 9, 'rows_together': 4, 'pack_pool_size': 40},
-  ),
-  Strategy(
-    'any number, 11 in 4 rows, pool of 40', (1152, 1280),
-    {'max_to_pack': 11, 'rows_together': 4, 'pack_pool_size': 40},
-  ),
-  Strategy(
-    'any number, 13 in 4 rows, pool of 40', (1280, 1280),
-    {'max_to_pack': 13, 'rows_together': 4, 'pack_pool_size': 40},
+  *(
+    Strategy(
+      f'any number, {examples} in 4 rows, pool of 40', row,
+      {'max_to_pack': examples, 'rows_together': 4, 'pack_pool_size': 40},
+    )
+    for examples, row in (
+      (7, (864, 1280)), (9, (864, 1280)), (11, (1152, 1280)), (13, (1280, 1280)),
+    )
   ),
 )  # fmt: skip
 

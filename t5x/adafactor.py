@@ -6,6 +6,7 @@ variant is that of the released Unified-IO 2 models (T5X), whose states it reads
 """
 
 from collections.abc import Callable, Mapping
+import functools
 from typing import NamedTuple
 
 import jax
@@ -114,8 +115,7 @@ def adafactor(
     clipping_threshold: largest root mean square of an update before the learning rate.
     global_norm_clip_threshold: largest norm of all gradients together.
     min_dim_size_to_factor: smallest side of a factored matrix.
-    epsilon1: added to squared gradients.
-    epsilon2: smallest parameter scale.
+    epsilon1, epsilon2: added to squared gradients; smallest parameter scale.
     beta2_cap: largest forgetting factor.
     weight_decay_rate: share of a parameter taken off each step, not scaled by the learning rate.
     weight_decay_rate_lr_exponent: if set, it is scaled by learning rate ** this.
@@ -123,18 +123,14 @@ def adafactor(
     skip_nan_updates: keep the old value of every element that would become nan.
   """
   axes_of = state_transforms.flatten(param_axes)
-  kinds: dict[tuple[str, tuple[int, ...]], Factoring] = {}
-
-  def kind_of(path: str, shape: tuple[int, ...]) -> Factoring:
-    if (path, shape) not in kinds:
-      kinds[path, shape] = factoring(shape, axes_of[path], min_dim_size_to_factor)
-    return kinds[path, shape]
+  kind_of = functools.cache(
+    lambda path, shape: factoring(shape, axes_of[path], min_dim_size_to_factor)
+  )
 
   def init(params: PyTree) -> AdafactorState:
-    flat = state_transforms.flatten(params)
     slots = {
       path: _new_slot(param.shape, kind_of(path, param.shape), beta1 is not None)
-      for path, param in flat.items()
+      for path, param in state_transforms.flatten(params).items()
     }
     return AdafactorState(jnp.zeros([], jnp.int32), state_transforms.unflatten(slots))
 
@@ -144,15 +140,12 @@ def adafactor(
     grads = _clip_by_global_norm(grads, global_norm_clip_threshold)
     rate = jnp.asarray(learning_rate(state.step), jnp.float32)
     rho = _second_moment_decay(state.step, step_offset, decay_rate, beta2_cap)
-    decay = 0.0 if weight_decay_rate is None else weight_decay_rate
-    if weight_decay_rate_lr_exponent is not None:
-      decay = decay * rate**weight_decay_rate_lr_exponent
+    decay = (weight_decay_rate or 0.0) * rate ** (weight_decay_rate_lr_exponent or 0.0)
     gradients, slots = state_transforms.flatten(grads), state_transforms.flatten(state.slots)
     updates, new_slots = {}, {}
     for path, param in state_transforms.flatten(params).items():
       kind, slot = kind_of(path, param.shape), slots[path]
-      grad = gradients[path].astype(jnp.float32)
-      step, moments = _precondition(grad, slot, kind, rho, epsilon1)
+      step, moments = _precondition(gradients[path], slot, kind, rho, epsilon1)
       step = _clip_rms(step, kind, clipping_threshold) * rate
       if multiply_by_parameter_scale:
         step = step * _parameter_scale(param, kind, epsilon2, max_parameter_scale)
@@ -163,8 +156,7 @@ def adafactor(
       if weight_decay_rate is not None and decays(path, axes_of[path]):
         change = change - decay * param.astype(jnp.float32)
       if skip_nan_updates:
-        moments = Slot(*(_unless_nan(new, old) for new, old in zip(moments, slot, strict=True)))
-        change = jnp.where(jnp.isnan(param.astype(jnp.float32) + change), 0.0, change)
+        moments, change = _without_nan(moments, slot, change, param)
       updates[path], new_slots[path] = change.astype(param.dtype), moments
     new_state = AdafactorState(state.step + 1, state_transforms.unflatten(new_slots))
     return state_transforms.unflatten(updates), new_state
@@ -191,6 +183,7 @@ def _second_moment_decay(step, offset, decay_rate, cap):
 
 def _precondition(grad, slot, kind, rho, epsilon):
   """The gradient over the root of its second moment, and the slot with new moments."""
+  grad = grad.astype(jnp.float32)
   squared = jnp.square(grad) + epsilon
   if not kind.factored:
     v = rho * slot.v + (1.0 - rho) * squared
@@ -227,8 +220,10 @@ def _clip_by_global_norm(grads, threshold):
   return jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
 
 
-def _unless_nan(new, old):
-  return jnp.where(jnp.isnan(new), old, new)
+def _without_nan(moments, slot, change, param):
+  """The old moments, and no change, where the new ones or the parameter would be nan."""
+  kept = [jnp.where(jnp.isnan(new), old, new) for new, old in zip(moments, slot, strict=True)]
+  return Slot(*kept), jnp.where(jnp.isnan(param.astype(jnp.float32) + change), 0.0, change)
 
 
 def slots_by_path(state: AdafactorState) -> Mapping[str, Slot]:

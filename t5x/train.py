@@ -93,14 +93,10 @@ def train(
     model, optimizer, partitioner, batches.spec, seed=seed, trainable=trainable,
     num_microbatches=num_microbatches, sum_microbatches=sum_microbatches,
   )  # fmt: skip
-  evaluators = {}
-  if train_eval_dataset_cfg:
-    evaluators['training_eval'] = TeacherForced(trainer, train_eval_dataset_cfg, eval_steps)
-  if infer_eval_dataset_cfg and inference_evaluator_cls:
-    log_dir = os.path.join(model_dir, 'inference_eval')
-    evaluators['inference_eval'] = inference_evaluator_cls(
-      model=model, dataset_cfg=infer_eval_dataset_cfg, partitioner=partitioner, log_dir=log_dir
-    ).evaluate
+  evaluators = make_evaluators(
+    model, trainer, os.path.join(model_dir, 'inference_eval'), train_eval_dataset_cfg, eval_steps,
+    infer_eval_dataset_cfg, inference_evaluator_cls,
+  )  # fmt: skip
   paths = tuple(state_transforms.flatten(trainer.plan.param_axes))
   frozen = checkpoint_config.frozen_paths(paths, trainable, allow_random_frozen)
   restored = checkpoints.restore_or_init(checkpoint_cfg, model_dir, trainer.plan, tokenizer, frozen)
@@ -109,7 +105,6 @@ def train(
   steps = debug.steps(int(restored.state.step), total_steps)
   manifest = run_manifest(tokenizer, seed=seed, origin=restored.origin)
   write_run_files(model_dir, manifest, trainer.plan, partitioner, config_text)
-  compilation = trainer.compile() if steps else 0.0
   with contextlib.ExitStack() as exits:
     log = exits.enter_context(loggers_lib.default_loggers(model_dir, use_wandb=use_wandb))
     store = exits.enter_context(CheckpointStore(model_dir, checkpoint_cfg.save, manifest))
@@ -118,10 +113,9 @@ def train(
       trainer.batch_size, log, abort_when_not_finite=debug.abort_when_not_finite,
     )  # fmt: skip
     stats.note('timing/init_or_restore_seconds', restored.seconds)
-    stats.note('timing/compilation_seconds', compilation)
-    progress = ProgressBar(steps, trainer.batch_size)
-    evaluation = EvalHook(eval_period, steps, evaluators, log)
-    hooks = (progress, evaluation, *debug.hooks(model_dir), *hooks)
+    stats.note('timing/compilation_seconds', trainer.compile() if steps else 0.0)
+    own = ProgressBar(steps, trainer.batch_size), EvalHook(eval_period, steps, evaluators, log)
+    hooks = (*own, *debug.hooks(model_dir), *hooks)
     return run_steps(trainer, restored.state, batches, steps, store=store, stats=stats, hooks=hooks)
 
 
@@ -199,6 +193,26 @@ class DebugConfig:
     if not self.profile_steps:
       return []
     return [ProfileHook(*self.profile_steps, os.path.join(model_dir, 'profile'))]
+
+
+def make_evaluators(
+  model: BaseModel,
+  trainer: Trainer,
+  log_dir: str,
+  train_eval: DatasetConfig | None,
+  eval_steps: int,
+  infer_eval: DatasetConfig | None,
+  inference_evaluator_cls: Callable[..., Any] | None,
+) -> dict[str, Callable[..., Any]]:
+  """What `train` evaluates by, by name; see its arguments. Predictions are written to `log_dir`."""
+  evaluators: dict[str, Callable[..., Any]] = {}
+  if train_eval:
+    evaluators['training_eval'] = TeacherForced(trainer, train_eval, eval_steps)
+  if infer_eval and inference_evaluator_cls:
+    evaluators['inference_eval'] = inference_evaluator_cls(
+      model=model, dataset_cfg=infer_eval, partitioner=trainer.partitioner, log_dir=log_dir
+    ).evaluate
+  return evaluators
 
 
 class TeacherForced:

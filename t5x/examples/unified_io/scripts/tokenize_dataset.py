@@ -64,14 +64,7 @@ def tokenize(
   if batch_size < 1 or records_per_shard < 1:
     raise UserError(f'{batch_size=} and {records_per_shard=} have to be 1 or more')
   targets = target_codes.with_pixels(model.module.targets)
-  with explained():
-    found = task_examples.get_mixture_or_task(task)
-    if not isinstance(found, seqio.Task):
-      raise UserError(f'{task} is a mixture; tokenize its tasks one by one')
-    sources = {
-      split: _examples(found, split, task_feature_lengths, seed, max_bad_share)
-      for split in splits or found.source.splits
-    }
+  sources = _sources(task, splits, task_feature_lengths, seed, max_bad_share)
   codes = target_codes.TargetCodes(
     model.module.config, targets, next(iter(sources.values())).spec, batch_size,
     restore=restore_checkpoint_cfg, partitioner=partitioner, tokenizer=tokenizer,
@@ -106,6 +99,18 @@ def tokenize(
   )
   logging.info('%s', built)
   return built.folder
+
+
+def _sources(name, splits, lengths, seed, max_bad_share) -> dict[str, task_examples.TaskExamples]:
+  """The examples of a task by split."""
+  with explained():
+    task = task_examples.get_mixture_or_task(name)
+    if not isinstance(task, seqio.Task):
+      raise UserError(f'{name} is a mixture; tokenize its tasks one by one')
+    return {
+      split: _examples(task, split, lengths, seed, max_bad_share)
+      for split in splits or task.source.splits
+    }
 
 
 def _examples(task, split, lengths, seed, max_bad_share) -> task_examples.TaskExamples:
